@@ -1,0 +1,1 @@
+"""How fast, and how well does it decide? Every figure beside a peer, in one run."""

@@ -1,0 +1,1 @@
+"""What do the services say to each other? Wire types and problem codes; pure data."""

@@ -1,0 +1,122 @@
+"""The manifest: everything a model version is, beside the weights."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Dtype = Literal["float32", "float64", "int64", "int32", "bool", "string"]
+"""What a model input column may be."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileEntry(_Frozen):
+    """One artifact, addressed by its content."""
+
+    path: str
+    sha256: Sha256
+    size_bytes: int = Field(ge=0)
+
+
+class InputColumn(_Frozen):
+    """One model input column, in the order the model takes them.
+
+    ``source`` is the ref it is filled from: ``view:feature`` (online), ``on_demand:output``
+    (computed at request time) or ``request:field`` (taken from the instance as it is).
+    """
+
+    name: str
+    dtype: Dtype
+    source: str
+    on_missing: Literal["default", "null", "fail"] = "null"
+    """What to do when the store has no usable value: substitute, pass null (NaN), or refuse."""
+    default: float | int | str | bool | None = None
+
+
+class Threshold(_Frozen):
+    """A decision threshold on the probability of the positive class."""
+
+    value: float = Field(ge=0, le=1)
+    below: str = "negative"
+    at_or_above: str = "positive"
+
+
+class Calibration(_Frozen):
+    """A monotone map from raw score to probability: linear interpolation between the knots."""
+
+    scores: tuple[float, ...]
+    probabilities: tuple[float, ...]
+
+
+class PostProcessing(_Frozen):
+    """What happens to a model's raw output; it belongs to the version, so it is canaried too."""
+
+    calibration: Calibration | None = None
+    threshold: Threshold | None = None
+    labels: tuple[str, ...] = ()
+    clip_min: float | None = None
+    clip_max: float | None = None
+    exploration_epsilon: float = Field(default=0.0, ge=0, le=0.5)
+
+
+class Tensors(_Frozen):
+    """How the ONNX graph takes its inputs and names its outputs.
+
+    ``matrix``: all columns stacked as one float32 tensor [rows, columns] named ``input``.
+    ``columns``: one tensor [rows, 1] a column, named as the column.
+    ``raw``: no feature service; the Open Inference Protocol only.
+    """
+
+    layout: Literal["matrix", "columns", "raw"]
+    input: str = "input"
+    probability: str | None = None
+    """Output with probabilities [rows, classes] (the last class is the positive one)."""
+    value: str | None = None
+    """Output with the regression value [rows] or [rows, 1]."""
+
+
+class TrainingMetadata(_Frozen):
+    """Required for lineage; publishing without it is refused with the list of what is missing."""
+
+    dataset_name: str
+    dataset_version: str
+    dataset_digest: Sha256
+    hyperparameters: dict[str, Any]
+    metrics: dict[str, float]
+    metrics_rows: int = Field(gt=0)
+    trained_at: str
+    git_commit: str
+
+
+class Manifest(_Frozen):
+    """A model version, complete. The registry stores it; inference serves by it."""
+
+    schema_version: Literal[1] = 1
+    model: Name
+    task: Literal["classification", "regression", "raw"]
+    feature_service: str | None = None
+    feature_service_json: dict[str, Any] | None = None
+    """Canonical JSON of the compiled service (``shared_features``)."""
+    feature_fingerprint: Sha256 | None = None
+    entity_keys: tuple[str, ...] = ()
+    request_fields: dict[str, str] = Field(default_factory=dict)
+    """Name -> dtype of what an instance must bring beside its entity keys."""
+    inputs: tuple[InputColumn, ...] = ()
+    unit_key: tuple[str, ...] = ()
+    """The instance fields that make the unit of assignment; empty: the whole entity key."""
+    tensors: Tensors
+    post_processing: PostProcessing = PostProcessing()
+    cache_ttl_s: float = Field(default=0.0, ge=0)
+    rows_per_batch_max: int = Field(default=128, ge=1, le=10_000)
+    precision: Literal["float32", "int8"] = "float32"
+    files: tuple[FileEntry, ...] = ()
+    """``model.onnx`` and, by name, ``baseline.json``, ``golden.json``, ``parity.json``."""
+    training: TrainingMetadata | None = None
+
+    def file(self, path: str) -> FileEntry | None:
+        """The entry of that path, or None."""
+        return next((entry for entry in self.files if entry.path == path), None)

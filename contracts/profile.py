@@ -1,0 +1,98 @@
+"""The baseline profile: what the training data looked like, published with the model version.
+
+Stored as ``baseline.json`` among a version's artifacts; the monitor needs nothing else.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NumericProfile(_Frozen):
+    """A numeric column of the training sample (nulls and non-finite values left out)."""
+
+    kind: Literal["numeric"] = "numeric"
+    rows: int
+    nulls: int
+    mean: float
+    std: float
+    minimum: float
+    maximum: float
+    edges: tuple[float, ...]
+    """Sorted distinct upper edges: bin i holds edges[i-1] < x <= edges[i]; the last bin is open.
+    At most 1024 quantiles; every atom (>= 1 % of the mass in one point) is an edge, and so is the
+    largest value below it that occurs."""
+    counts: tuple[int, ...]
+    """len(edges) + 1 integers that sum to rows - nulls."""
+    floor_d: float = 0.02
+    """Learned floor of the KS distance: max(0.02, 99 % quantile of leave-one-day-out D)."""
+    design_effect: float = 1.0
+    floor_d_by_weekday: tuple[float, ...] = ()
+    """Seven floors, Monday first, where there were at least four days of each weekday."""
+
+
+class CategoricalProfile(_Frozen):
+    """A categorical column: the 1000 most frequent categories and the rest."""
+
+    kind: Literal["categorical"] = "categorical"
+    rows: int
+    nulls: int
+    categories: dict[str, int]
+    other: int = 0
+    design_effect: float = 1.0
+    floor_d: float = 0.02
+    """Learned floor of the total variation distance between days."""
+
+
+ColumnProfile = NumericProfile | CategoricalProfile
+
+
+class ReliabilityBin(_Frozen):
+    """One bin of the validation scores."""
+
+    mean_score: float
+    positives: int
+    rows: int
+
+
+class QualityProfile(_Frozen):
+    """Held-back validation rows, scored: the reference for quality and for CBPE."""
+
+    rows: int
+    positives: int | None = None
+    accuracy: float | None = None
+    log_loss: float | None = None
+    brier: float | None = None
+    auc: float | None = None
+    mae: float | None = None
+    rmse: float | None = None
+    calibration: tuple[ReliabilityBin, ...] = ()
+    confusion: tuple[tuple[int, int], tuple[int, int]] | None = None
+    """((true negatives, false positives), (false negatives, true positives))."""
+
+
+class HourRate(_Frozen):
+    """Rows of one hour of the week (0 = Monday 00:00 UTC) in the training sample."""
+
+    hour_of_week: int = Field(ge=0, le=167)
+    rows: int
+    positive_rate: float | None = None
+
+
+class BaselineProfile(_Frozen):
+    """``baseline.json``."""
+
+    schema_version: Literal[1] = 1
+    model: str
+    task: Literal["classification", "regression", "raw"]
+    columns: dict[str, ColumnProfile]
+    """By model input column name."""
+    prediction: ColumnProfile | None = None
+    """Scores (probability of the positive class, or the regression value)."""
+    confidence: ColumnProfile | None = None
+    quality: QualityProfile | None = None
+    hours: tuple[HourRate, ...] = ()

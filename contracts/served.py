@@ -1,0 +1,176 @@
+"""The served log: what inference records of every prediction, for the monitor to read.
+
+One record holds the rows that one model version answered in one batch, column by column, so that
+both ends work on vectors. Layout, little-endian: ``version u8 | header length u32 | header JSON |
+columns`` with the columns in the order of ``_FIXED`` and then, for each feature column, values and
+statuses. Strings travel in the header.
+
+On the stream an entry has the fields ``p`` (producer), ``s`` (sequence number of that producer,
+from 1 without gaps) and ``d`` (these bytes). Application is idempotent by (p, s).
+"""
+
+import struct
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from contracts.routing import Variant
+
+STREAM = "ll:served"
+"""Redis stream of partition 0; partition i > 0 is ``ll:served:<i>``."""
+DEAD_LETTERS = "ll:served:dead"
+GROUP = "monitor"
+
+OUTCOMES = (
+    "ok",
+    "invalid_input",
+    "feature_missing",
+    "model_error",
+    "nan_answer",
+    "deadline",
+    "dependency",
+)
+"""By index: how a row ended. Everything from ``model_error`` on counts as the version's error."""
+FIRST_ERROR_OUTCOME = OUTCOMES.index("model_error")
+
+STATUSES = ("PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE", "DEFAULTED", "UNAVAILABLE")
+"""By index: where a feature value came from. DEFAULTED replaces a missing value by the declared
+default; UNAVAILABLE means the store was away."""
+
+CACHED, EXPLORED, DEGRADED = 1, 2, 4
+"""Bits of ``flags``."""
+
+_VERSION = 1
+_HEADER = struct.Struct("<BI")
+
+Floats = npt.NDArray[np.float64]
+Bytes = npt.NDArray[np.uint8]
+
+_FIXED: tuple[tuple[str, str], ...] = (
+    ("event_us", "<i8"),
+    ("request_id", "V16"),
+    ("row", "<u2"),
+    ("latency_us", "<u4"),
+    ("outcome", "u1"),
+    ("flags", "u1"),
+    ("predicted", "<i4"),
+    ("score", "<f8"),
+    ("confidence", "<f8"),
+    ("propensity", "<f4"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServedBatch:
+    """n rows served by one version. Arrays have shape [n]; times are int64 microseconds UTC."""
+
+    model: str
+    version: str
+    variant: Variant
+    epoch: int
+    rollout_id: str | None
+    step: int
+    arm: str
+    units: tuple[str, ...]
+    event_us: npt.NDArray[np.int64]
+    request_id: npt.NDArray[np.void]
+    """dtype V16; the same for a shadow's row and the row that was answered: they pair by it."""
+    row: npt.NDArray[np.uint16]
+    latency_us: npt.NDArray[np.uint32]
+    """Of the model's own work for the row: features, compute, post-processing."""
+    outcome: Bytes
+    flags: Bytes
+    predicted: npt.NDArray[np.int32]
+    """Index of the predicted class, −1 where there is none (regression, errors)."""
+    score: Floats
+    """Probability of the positive class, or the regression value; NaN for errors."""
+    confidence: Floats
+    propensity: npt.NDArray[np.float32]
+    """Probability with which the logged decision was taken (1 without exploration)."""
+    numbers: dict[str, Floats] = field(default_factory=dict)
+    """Numeric feature columns as the model got them; null is NaN."""
+    strings: dict[str, tuple[str | None, ...]] = field(default_factory=dict)
+    statuses: dict[str, Bytes] = field(default_factory=dict)
+    """By column name (numeric and string): index into ``STATUSES``."""
+    client_request_ids: tuple[str, ...] = ()
+    policy_id: str = ""
+    lineage: tuple[dict[str, Any], ...] = ()
+    """For a sample of rows: keys, refs, value bytes, row seq and watermark, for the verifier."""
+
+    def __len__(self) -> int:
+        return len(self.event_us)
+
+
+def encode_served(batch: ServedBatch) -> bytes:
+    """The bytes of one record."""
+    header = orjson.dumps(
+        {
+            "model": batch.model,
+            "version": batch.version,
+            "variant": batch.variant,
+            "epoch": batch.epoch,
+            "rollout_id": batch.rollout_id,
+            "step": batch.step,
+            "arm": batch.arm,
+            "units": batch.units,
+            "rows": len(batch),
+            "numbers": list(batch.numbers),
+            "strings": batch.strings,
+            "client_request_ids": batch.client_request_ids,
+            "policy_id": batch.policy_id,
+            "lineage": batch.lineage,
+        }
+    )
+    parts = [_HEADER.pack(_VERSION, len(header)), header]
+    parts += [np.asarray(getattr(batch, name), dtype).tobytes() for name, dtype in _FIXED]
+    parts += [np.asarray(values, "<f8").tobytes() for values in batch.numbers.values()]
+    parts += [
+        np.asarray(batch.statuses[name], "u1").tobytes()
+        for name in (*batch.numbers, *batch.strings)
+    ]
+    return b"".join(parts)
+
+
+def decode_served(data: bytes) -> ServedBatch:
+    """The inverse of ``encode_served``. Raises ``ValueError`` when the bytes are not a record."""
+    if len(data) < _HEADER.size:
+        raise ValueError("a served record is shorter than its header")
+    version, header_length = _HEADER.unpack_from(data)
+    if version != _VERSION:
+        raise ValueError(f"served record of unknown version {version}")
+    at = _HEADER.size + header_length
+    head = orjson.loads(data[_HEADER.size : at])
+    rows = int(head["rows"])
+
+    def take(dtype: str) -> npt.NDArray[Any]:
+        nonlocal at
+        column = np.frombuffer(data, dtype, rows, at)
+        at += column.nbytes
+        return column
+
+    fixed = {name: take(dtype) for name, dtype in _FIXED}
+    numbers = {name: take("<f8") for name in head["numbers"]}
+    strings = {name: tuple(values) for name, values in head["strings"].items()}
+    statuses = {name: take("u1") for name in (*numbers, *strings)}
+    if at != len(data) or len(head["units"]) != rows:
+        raise ValueError("a served record has more or fewer bytes than its header says")
+    return ServedBatch(
+        model=head["model"],
+        version=head["version"],
+        variant=head["variant"],
+        epoch=head["epoch"],
+        rollout_id=head["rollout_id"],
+        step=head["step"],
+        arm=head["arm"],
+        units=tuple(head["units"]),
+        numbers=numbers,
+        strings=strings,
+        statuses=statuses,
+        client_request_ids=tuple(head["client_request_ids"]),
+        policy_id=head["policy_id"],
+        lineage=tuple(head["lineage"]),
+        **fixed,
+    )

@@ -1,0 +1,1 @@
+"""Whom feature_store talks to: one file a port and technology."""

@@ -1,0 +1,1 @@
+"""Whom gateway talks to: one file a port and technology."""

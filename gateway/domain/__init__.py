@@ -1,0 +1,1 @@
+"""What gateway knows: pure nouns, without await, clock or I/O."""

@@ -1,0 +1,1 @@
+"""Whom inference talks to: one file a port and technology."""

@@ -1,0 +1,1 @@
+"""What inference knows: pure nouns, without await, clock or I/O."""

@@ -1,0 +1,1 @@
+"""How is any service built? App factory, settings, logs, telemetry, problems, redis, http."""

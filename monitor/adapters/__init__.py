@@ -1,0 +1,1 @@
+"""Whom monitor talks to: one file a port and technology."""

@@ -1,0 +1,1 @@
+"""What monitor knows: pure nouns, without await, clock or I/O."""

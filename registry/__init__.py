@@ -1,0 +1,8 @@
+"""Which versions exist, who put them there, and which take traffic?
+
+The registry owns model versions (over MLflow), the routing table, rollouts and the audit log:
+every change is a deliberate, judged, reversible and logged act.
+
+It calls MLflow, its database and monitor (evidence). MLflow away: publishing answers 503, routing
+goes on. Monitor away: rollouts hold with frozen weights and say so.
+"""

@@ -1,0 +1,1 @@
+"""Whom registry talks to: one file a port and technology."""

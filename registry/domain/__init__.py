@@ -1,0 +1,1 @@
+"""What registry knows: pure nouns, without await, clock or I/O."""

@@ -1,0 +1,1 @@
+"""What *is* a feature? The one library that training and serving import: no I/O, no clock."""
