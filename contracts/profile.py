@@ -24,8 +24,8 @@ class NumericProfile(_Frozen):
     maximum: float
     edges: tuple[float, ...]
     """Sorted distinct upper edges: bin i holds edges[i-1] < x <= edges[i]; the last bin is open.
-    At most 1024 quantiles; every atom (>= 1 % of the mass in one point) is an edge, and so is the
-    largest value below it that occurs."""
+    At most 1024 quantiles in single precision; every atom (a point with the mass of two bins or
+    more) is an edge, and so is the single-precision number just below it."""
     counts: tuple[int, ...]
     """len(edges) + 1 integers that sum to rows - nulls."""
     floor_d: float = 0.02
@@ -33,6 +33,12 @@ class NumericProfile(_Frozen):
     design_effect: float = 1.0
     floor_d_by_weekday: tuple[float, ...] = ()
     """Seven floors, Monday first, where there were at least four days of each weekday."""
+    rows_per_day: float = 0.0
+    """Mean rows of a training day: with ``design_effect`` it gives the correlation within a day.
+    0 where the training rows carried no time."""
+    weekday_offsets: tuple[tuple[float, ...], ...] = ()
+    """Seasonal reference, Monday first: by how much the weekday's cumulative share exceeds the
+    pooled one at the pooled shares 0, 1/32, ..., 1. Shrunk; empty without a weekly season."""
 
 
 class CategoricalProfile(_Frozen):
@@ -46,6 +52,9 @@ class CategoricalProfile(_Frozen):
     design_effect: float = 1.0
     floor_d: float = 0.02
     """Learned floor of the total variation distance between days."""
+    rows_per_day: float = 0.0
+    weekday_offsets: tuple[tuple[float, ...], ...] = ()
+    """Seven rows over the categories in their order, then the rest: weekday's share − pooled."""
 
 
 ColumnProfile = NumericProfile | CategoricalProfile

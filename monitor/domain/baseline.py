@@ -1,0 +1,234 @@
+"""Builds the baseline profile of a model version from its training and validation rows.
+
+Runs once, when a version is published; the monitor needs nothing but its result.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from contracts.profile import (
+    BaselineProfile,
+    CategoricalProfile,
+    ColumnProfile,
+    HourRate,
+    NumericProfile,
+    QualityProfile,
+)
+from monitor.domain import days, edges, scoring
+from monitor.domain.days import Floats, Ints
+
+CATEGORIES_MAX = 1000
+DISTINCT_NUMBERS_MAX = 20
+"""A numeric column with no more distinct values than this is profiled as categorical."""
+
+_HOUR_US = 3_600_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Held-back rows, scored. For classification ``labels`` are 0/1 and ``scores`` are
+    probabilities of the positive class; for regression both are in the label's unit. Shape [n]."""
+
+    scores: Floats
+    labels: Floats
+    threshold: float = 0.5
+
+
+def build_profile(
+    model: str,
+    task: Literal["classification", "regression", "raw"],
+    columns: Mapping[str, npt.ArrayLike],
+    *,
+    event_us: npt.ArrayLike | None = None,
+    labels: npt.ArrayLike | None = None,
+    predictions: npt.ArrayLike | None = None,
+    validation: Validation | None = None,
+) -> BaselineProfile:
+    """The profile of the training ``columns`` (each of shape [n]; null is NaN or None).
+
+    ``event_us`` [n] are the event times of the rows (int µs UTC): with them the floors, design
+    effects and the weekly season are learned. ``labels`` [n] (0/1) give hourly positive rates.
+    ``predictions`` [n] are the model's scores, best of rows it was not fitted on: if absent the
+    validation scores stand in. Raises ``ValueError`` when lengths differ.
+    """
+    rows = {name: len(np.asarray(values)) for name, values in columns.items()}
+    times = None if event_us is None else np.asarray(event_us, dtype=np.int64)
+    if len({*rows.values(), *([] if times is None else [len(times)])}) > 1:
+        raise ValueError(f"columns and event times have different lengths: {rows}")
+    day = None if times is None else days.day_number(times)
+    return BaselineProfile(
+        model=model,
+        task=task,
+        columns={name: column_profile(values, day) for name, values in columns.items()},
+        **_outputs(task, predictions, day, validation),
+        quality=None if validation is None else _quality(task, validation),
+        hours=() if times is None else _hours(times, labels),
+    )
+
+
+def column_profile(
+    values: npt.ArrayLike, day: Ints | None = None, *, continuous: bool = False
+) -> ColumnProfile:
+    """The profile of one column; ``day`` [n] are day numbers (``days.day_number``).
+
+    ``continuous`` keeps a numeric column numeric however few distinct values it has.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        return _categorical(category_keys(array), day)
+    numbers = edges.single(array)
+    distinct = np.unique(numbers[np.isfinite(numbers)])
+    if not continuous and len(distinct) <= DISTINCT_NUMBERS_MAX:
+        return _categorical(category_keys(numbers), day)
+    if len(distinct) == 0:
+        return _categorical(category_keys(numbers), day)
+    return _numeric(numbers, day)
+
+
+def category_keys(values: npt.ArrayLike | Sequence[Any]) -> npt.NDArray[np.object_]:
+    """Category names of a column, shape [n]: strings as they are, numbers in shortest form at
+    single precision (``1`` for 1.0), null for None and for numbers that are not finite."""
+    array = np.asarray(values)
+    if array.dtype.kind in "biuf":
+        distinct, where = np.unique(edges.single(array), return_inverse=True)
+        names = np.array([_number_key(float(value)) for value in distinct], dtype=object)
+        keys: npt.NDArray[np.object_] = names[where]
+        return keys
+    return np.array([_key(value) for value in array.tolist()], dtype=object)
+
+
+def _key(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, (bool, int, float)):
+        return _number_key(float(np.float32(value)))
+    return str(value)
+
+
+def _number_key(value: float) -> str | None:
+    if not np.isfinite(value):
+        return None
+    return str(int(value)) if value.is_integer() else format(value, ".7g")
+
+
+def _numeric(numbers: Floats, day: Ints | None) -> NumericProfile:
+    kept = np.isfinite(numbers)
+    finite = numbers[kept]
+    bins = edges.cut(finite)
+    found = days.DayStructure()
+    if day is not None:
+        live = edges.thin(bins)
+        at = np.searchsorted(live.edges, finite, side="left")
+        found = days.numeric_days(*_by_day(at, len(live.counts), day[kept]))
+    return NumericProfile(
+        rows=len(numbers),
+        nulls=len(numbers) - len(finite),
+        mean=float(finite.mean()),
+        std=float(finite.std()),
+        minimum=float(finite.min()),
+        maximum=float(finite.max()),
+        edges=tuple(bins.edges.tolist()),
+        counts=tuple(bins.counts.tolist()),
+        floor_d=found.floor,
+        floor_d_by_weekday=found.floor_by_weekday,
+        design_effect=found.design_effect,
+        rows_per_day=found.rows_per_day,
+        weekday_offsets=found.weekday_offsets,
+    )
+
+
+def _categorical(keys: npt.NDArray[np.object_], day: Ints | None) -> CategoricalProfile:
+    known = np.array([key is not None for key in keys], dtype=bool)
+    names, at, counts = np.unique(keys[known].astype(str), return_inverse=True, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    kept = order[:CATEGORIES_MAX]
+    rank = np.full(len(names), len(kept), dtype=np.int64)
+    rank[kept] = np.arange(len(kept))
+    found = days.DayStructure()
+    if day is not None:
+        found = days.categorical_days(*_by_day(rank[at], len(kept) + 1, day[known]))
+    return CategoricalProfile(
+        rows=len(keys),
+        nulls=len(keys) - int(known.sum()),
+        categories={str(names[i]): int(counts[i]) for i in kept},
+        other=int(counts[order[CATEGORIES_MAX:]].sum()),
+        design_effect=found.design_effect,
+        floor_d=found.floor,
+        rows_per_day=found.rows_per_day,
+        weekday_offsets=found.weekday_offsets,
+    )
+
+
+def _by_day(at: Ints, width: int, day: Ints) -> tuple[Ints, Ints]:
+    """Counts [days, width] of bin indices ``at`` and the weekday of each day."""
+    numbers, index = np.unique(day, return_inverse=True)
+    counts = np.bincount(index * width + at, minlength=len(numbers) * width)
+    return counts.reshape(len(numbers), width), days.weekday(numbers)
+
+
+def _outputs(
+    task: str, predictions: npt.ArrayLike | None, day: Ints | None, validation: Validation | None
+) -> dict[str, ColumnProfile | None]:
+    """Profiles of the score and of the confidence (probability of the predicted class)."""
+    if predictions is not None:
+        scores = np.asarray(predictions, dtype=np.float64)
+        day = day if day is not None and len(day) == len(scores) else None
+    elif validation is not None:
+        scores, day = np.asarray(validation.scores, dtype=np.float64), None
+    else:
+        return {"prediction": None, "confidence": None}
+    confidence = None
+    if task == "classification":
+        confidence = column_profile(np.maximum(scores, 1 - scores), day, continuous=True)
+    return {"prediction": column_profile(scores, day, continuous=True), "confidence": confidence}
+
+
+def _quality(task: str, validation: Validation) -> QualityProfile:
+    scores = np.asarray(validation.scores, dtype=np.float64)
+    labels = np.asarray(validation.labels, dtype=np.float64)
+    if task == "regression":
+        error = scores - labels
+        return QualityProfile(
+            rows=len(labels),
+            mae=float(np.abs(error).mean()),
+            rmse=float(np.sqrt(np.square(error).mean())),
+        )
+    decided = scores >= validation.threshold
+    truth = labels > 0.5
+    cells = [[int(np.sum(~truth & ~decided)), int(np.sum(~truth & decided))]]
+    cells.append([int(np.sum(truth & ~decided)), int(np.sum(truth & decided))])
+    return QualityProfile(
+        rows=len(labels),
+        positives=int(truth.sum()),
+        accuracy=float((truth == decided).mean()),
+        log_loss=float(scoring.log_losses(scores, truth).mean()),
+        brier=float(np.square(scores - truth).mean()),
+        auc=scoring.auc(scores, truth),
+        calibration=scoring.reliability(scores, truth),
+        confusion=((cells[0][0], cells[0][1]), (cells[1][0], cells[1][1])),
+    )
+
+
+def _hours(times: Ints, labels: npt.ArrayLike | None) -> tuple[HourRate, ...]:
+    hours = np.floor_divide(times, _HOUR_US)
+    of_week = (hours + 72) % 168
+    rows = np.bincount(of_week, minlength=168)
+    positives = None
+    if labels is not None:
+        truth = np.asarray(labels, dtype=np.float64) > 0.5
+        positives = np.bincount(of_week, weights=truth, minlength=168)
+    return tuple(
+        HourRate(
+            hour_of_week=hour,
+            rows=int(rows[hour]),
+            positive_rate=None if positives is None else float(positives[hour] / rows[hour]),
+        )
+        for hour in range(168)
+        if rows[hour]
+    )

@@ -1,0 +1,107 @@
+"""The baseline profile of a version."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from contracts.profile import BaselineProfile, CategoricalProfile, NumericProfile
+from monitor.domain.baseline import Validation, build_profile, category_keys, column_profile
+
+DAY_US = 86_400_000_000
+RNG = np.random.default_rng(6)
+N = 6000
+
+
+def _profile() -> BaselineProfile:
+    return build_profile(
+        "delay",
+        "classification",
+        {
+            "distance": RNG.normal(size=N),
+            "month": RNG.integers(1, 13, N),
+            "carrier": np.array(["UA", "AA", None], dtype=object)[RNG.integers(0, 3, N)],
+        },
+        event_us=RNG.integers(0, 28, N) * DAY_US,
+        labels=RNG.random(N) < 0.2,
+        validation=Validation(np.array([0.9, 0.8, 0.3, 0.1]), np.array([1.0, 0.0, 1.0, 0.0])),
+    )
+
+
+def test_a_profile_survives_its_json() -> None:
+    profile = _profile()
+    assert BaselineProfile.model_validate_json(profile.model_dump_json()) == profile
+
+
+def test_few_distinct_numbers_become_categories_named_in_shortest_form() -> None:
+    month = _profile().columns["month"]
+    assert isinstance(month, CategoricalProfile)
+    assert set(month.categories) == {str(number) for number in range(1, 13)}
+    assert sum(month.categories.values()) == N
+
+
+def test_a_number_and_its_single_precision_copy_are_one_category() -> None:
+    doubles = np.array([0.1, 3.0, np.nan, np.inf])
+    assert category_keys(doubles).tolist() == ["0.1", "3", None, None]
+    assert category_keys(doubles.astype(np.float32)).tolist() == ["0.1", "3", None, None]
+    assert category_keys([0.1, "x", None, True]).tolist() == ["0.1", "x", None, "1"]
+
+
+def test_nulls_and_infinities_are_left_out_of_the_moments() -> None:
+    values = np.concatenate([np.arange(100.0), [np.nan, np.inf, -np.inf]])
+    column = column_profile(values)
+    assert isinstance(column, NumericProfile)
+    assert (column.rows, column.nulls, sum(column.counts)) == (103, 3, 100)
+    assert (column.mean, column.minimum, column.maximum) == (49.5, 0.0, 99.0)
+
+
+def test_an_empty_or_all_null_column_has_a_profile() -> None:
+    for values in (np.full(5, np.nan), np.array([None, None], dtype=object), np.array([])):
+        column = column_profile(values)
+        assert isinstance(column, CategoricalProfile)
+        assert column.nulls == column.rows == len(values)
+
+
+def test_the_rest_beyond_a_thousand_categories_is_counted_as_other() -> None:
+    names = np.array([f"c{i}" for i in range(1500)] + ["c0"] * 9, dtype=object)
+    column = column_profile(names)
+    assert isinstance(column, CategoricalProfile)
+    assert len(column.categories) == 1000
+    assert column.categories["c0"] == 10
+    assert column.other == 500
+
+
+def test_validation_quality_counts_every_cell() -> None:
+    quality = _profile().quality
+    assert quality is not None
+    assert quality.confusion == ((1, 1), (1, 1))
+    assert quality.accuracy == 0.5
+    # U statistic by scipy: 3 of the 4 (positive, negative) pairs are in order.
+    u = stats.mannwhitneyu([0.9, 0.3], [0.8, 0.1]).statistic
+    assert quality.auc == u / 4 == 0.75
+    assert quality.log_loss == pytest.approx(-np.log([0.9, 0.2, 0.3, 0.9]).mean())
+
+
+def test_hours_of_the_week_carry_their_rates() -> None:
+    hours = _profile().hours
+    assert [hour.hour_of_week for hour in hours] == [0, 24, 48, 72, 96, 120, 144]
+    assert sum(hour.rows for hour in hours) == N
+    assert all(0.1 < (hour.positive_rate or 0) < 0.3 for hour in hours)
+
+
+def test_regression_is_profiled_by_its_errors() -> None:
+    profile = build_profile(
+        "eta",
+        "regression",
+        {"x": RNG.normal(size=50)},
+        validation=Validation(np.array([1.0, 2.0, 5.0]), np.array([1.0, 4.0, 1.0])),
+    )
+    assert profile.quality is not None
+    assert profile.quality.mae == 2.0
+    assert profile.quality.rmse == pytest.approx(np.sqrt(20 / 3))
+    assert profile.confidence is None
+    assert isinstance(profile.prediction, NumericProfile)
+
+
+def test_columns_of_different_lengths_are_refused() -> None:
+    with pytest.raises(ValueError, match="different lengths"):
+        build_profile("m", "raw", {"a": [1.0], "b": [1.0, 2.0]})
