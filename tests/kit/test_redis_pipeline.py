@@ -1,0 +1,80 @@
+"""The hot path's Redis connection, against a real server."""
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from kit.redis_pipeline import PipelinedRedis, RedisAway, RedisError
+from leadline.local.embedded_redis import find_server
+from tests.polling import until
+
+
+@asynccontextmanager
+async def connected(url: str, timeout_ms: float = 2000) -> AsyncIterator[PipelinedRedis]:
+    client = PipelinedRedis(url, timeout_ms=timeout_ms)
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.stop()
+
+
+async def test_each_caller_gets_its_own_reply(redis_url: str) -> None:
+    async with connected(redis_url) as client:
+        replies = await asyncio.gather(*(client.execute("ECHO", f"v{i}") for i in range(500)))
+    assert replies == [f"v{i}".encode() for i in range(500)]
+
+
+async def test_many_commands_share_one_future_and_errors_stand_in_the_list(redis_url: str) -> None:
+    async with connected(redis_url) as client:
+        await client.execute("SET", "text", "abc")
+        whole = await client.execute_many([("GET", "text"), ("INCR", "text"), ("GET", "none")])
+    assert whole[0] == b"abc"
+    assert isinstance(whole[1], RedisError)
+    assert whole[2] is None
+
+
+async def test_an_error_reply_raises_for_its_caller_only(redis_url: str) -> None:
+    async with connected(redis_url) as client:
+        bad, good = client.execute("NOSUCH"), client.execute("PING")
+        with pytest.raises(RedisError):
+            await bad
+        assert await good == b"PONG"
+
+
+async def test_a_caller_that_leaves_does_not_shift_the_replies(redis_url: str) -> None:
+    async with connected(redis_url) as client:
+        first, second, third = (client.execute("ECHO", text) for text in ("a", "b", "c"))
+        second.cancel()
+        assert (await first, await third) == (b"a", b"c")
+
+
+async def test_an_absent_server_fails_at_once(tmp_path: Path) -> None:
+    async with connected(f"unix://{tmp_path}/none.sock") as client:
+        assert not client.connected
+        with pytest.raises(RedisAway):
+            await client.execute("PING")
+
+
+async def test_a_stalled_server_fails_in_time_and_is_reconnected(tmp_path: Path) -> None:
+    path = tmp_path / "r.sock"
+    command = [str(find_server()), "--port", "0", "--unixsocket", str(path), "--save", ""]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=tmp_path)
+    try:
+        async with connected(f"unix://{path}", timeout_ms=100) as client:
+            await until(lambda: client.connected)
+            os.kill(server.pid, signal.SIGSTOP)
+            with pytest.raises(RedisAway):
+                await client.execute("PING")
+            os.kill(server.pid, signal.SIGCONT)
+            await until(lambda: client.connected)
+            assert await client.execute("PING") == b"PONG"
+    finally:
+        server.kill()
+        server.wait()
