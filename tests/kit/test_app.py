@@ -9,9 +9,10 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel, SecretStr
 
+from contracts.identity import Caller
 from contracts.problems import ProblemCode
 from kit.app import create_app
-from kit.identity import Caller, needs
+from kit.identity import needs
 from kit.problems import Problem
 from kit.settings import ServiceSettings
 

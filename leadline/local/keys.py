@@ -1,0 +1,34 @@
+"""The keys that the first start makes; later starts find them."""
+
+import secrets
+from pathlib import Path
+
+from gateway.domain.keys import dump_keys, load_keys, mint_key
+from kit.clock import SystemClock
+from leadline.state import StateDir, write_private
+
+DEMO_SCOPES = ("predict", "labels:write", "features:read", "registry:read", "monitor:read")
+
+
+def make_keys(state: StateDir) -> str | None:
+    """Make the admin and the demo key unless they exist. Returns the admin key when it is new."""
+    folder = state.root / "gateway"
+    if state.credentials_file.exists() and (folder / "keys.json").exists():
+        return None
+    folder.mkdir(exist_ok=True, mode=0o700)
+    pepper, now_us = _pepper(folder), SystemClock().wall_us()
+    admin_key, admin = mint_key("local", "admin", ["admin"], pepper=pepper, now_us=now_us)
+    demo_key, demo = mint_key("local", "demo", DEMO_SCOPES, pepper=pepper, now_us=now_us)
+    earlier = folder / "keys.json"
+    known = load_keys(earlier.read_bytes()) if earlier.exists() else ()
+    write_private(earlier, dump_keys([*known, admin, demo]).decode())
+    write_private(state.credentials_file, {"admin_key": admin_key, "demo_key": demo_key})
+    return admin_key
+
+
+def _pepper(folder: Path) -> bytes:
+    """The secret without which the stored digests are worthless."""
+    path = folder / "pepper"
+    if not path.exists():
+        write_private(path, secrets.token_hex(32))
+    return path.read_bytes()

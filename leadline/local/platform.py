@@ -1,0 +1,154 @@
+"""Which processes the platform is, in the order they are started."""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from leadline.local.embedded_redis import find_server, server_command
+from leadline.local.ports import listen, port_of
+from leadline.local.supervisor import Child
+from leadline.state import StateDir
+
+HOST = "127.0.0.1"
+DEFAULT_PORTS = {
+    "gateway": 8080,
+    "inference": 8081,
+    "registry": 8082,
+    "feature_store": 8083,
+    "monitor": 8084,
+    "mlflow": 5000,
+}
+START_ORDER = ("registry", "feature_store", "monitor", "inference", "gateway")
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "PYTHONPATH")
+"""What a child sees of this process's environment, beside LEADLINE_*."""
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """The sockets and addresses of one local platform, before anything runs."""
+
+    state: StateDir
+    service_token: str
+    feature_modules: str
+    sockets: dict[str, socket.socket] = field(default_factory=dict)
+
+    def bind(self) -> list[str]:
+        """Take the ports. Returns a sentence for each that was busy."""
+        moved = []
+        for name, port in DEFAULT_PORTS.items():
+            self.sockets[name] = listen(HOST, port)
+            got = port_of(self.sockets[name])
+            if got != port:
+                moved.append(f"port {port} is busy: {name} takes {got}")
+        return moved
+
+    def url(self, name: str) -> str:
+        """Where ``name`` listens."""
+        return f"http://{HOST}:{port_of(self.sockets[name])}"
+
+    def endpoints(self) -> dict[str, str]:
+        """The content of ``endpoints.json``."""
+        return {name: self.url(name) for name in DEFAULT_PORTS}
+
+    @property
+    def redis_socket(self) -> Path:
+        """Where the embedded store listens."""
+        return self.state.socket_dir / "redis.sock"
+
+    def redis_child(self) -> Child:
+        """The embedded Redis-compatible server."""
+        data_dir = self.state.root / "redis"
+        data_dir.mkdir(exist_ok=True, mode=0o700)
+
+        async def ready() -> bool:
+            return await asyncio.to_thread(_answers_ping, self.redis_socket)
+
+        command = server_command(find_server(), data_dir, self.redis_socket)
+        return self._child("redis", command, {}, ready)
+
+    def service_child(self, name: str) -> Child:
+        """One of the five services, on its own passed socket."""
+        sock = self.sockets[name]
+        environment = {
+            "LEADLINE_LISTEN_FD": str(sock.fileno()),
+            "LEADLINE_PORT": str(port_of(sock)),
+            "LEADLINE_STATE_DIR": str(self.state.root),
+            "LEADLINE_REDIS_URL": f"unix://{self.redis_socket}",
+            "LEADLINE_SERVICE_TOKEN": self.service_token,
+            "LEADLINE_FEATURE_MODULES": self.feature_modules,
+            "LEADLINE_REGISTRY_URL": self.url("registry"),
+            "LEADLINE_FEATURE_STORE_URL": self.url("feature_store"),
+            "LEADLINE_MONITOR_URL": self.url("monitor"),
+            "LEADLINE_INFERENCE_URLS": self.url("inference"),
+            "LEADLINE_INFERENCE_FRAMES": f"unix://{self.state.socket_dir}/inference.frames",
+        }
+        if self.state.clock_file.exists():
+            environment["LEADLINE_CLOCK_FILE"] = str(self.state.clock_file)
+        if name == "inference":
+            environment["LEADLINE_V2_OPEN"] = "true"  # loopback only; the gateway checks keys
+        own = {key: value for key, value in os.environ.items() if key.startswith("LEADLINE_")}
+        command = [sys.executable, "-m", name]
+        ready = _http_ready(f"{self.url(name)}/readyz")
+        return self._child(name, command, {**own, **environment}, ready, (sock.fileno(),))
+
+    def mlflow_child(self) -> Child:
+        """MLflow's own server, for data scientists; nothing of the platform depends on it."""
+        port = port_of(self.sockets["mlflow"])
+        self.sockets["mlflow"].close()  # it binds by itself and takes no passed socket
+        folder = self.state.root / "mlflow"
+        command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
+        command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--workers", "1"]
+        command += ["--artifacts-destination", str(folder / "artifacts")]
+        environment = {
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+        ready = _http_ready(f"http://{HOST}:{port}/health")
+        return self._child("mlflow", command, environment, ready)
+
+    def _child(
+        self,
+        name: str,
+        command: list[str],
+        environment: dict[str, str],
+        ready: Callable[[], Awaitable[bool]],
+        pass_fds: tuple[int, ...] = (),
+    ) -> Child:
+        passed = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
+        return Child(
+            name=name,
+            command=command,
+            environment={**passed, "PYTHONUNBUFFERED": "1", **environment},
+            ready=ready,
+            log_file=self.state.logs_dir / f"{name}.log",
+            pass_fds=pass_fds,
+        )
+
+
+def _http_ready(url: str) -> Callable[[], Awaitable[bool]]:
+    async def ready() -> bool:
+        try:
+            # Plain HTTP on loopback: reading the certificate store at every try would cost more.
+            async with httpx.AsyncClient(trust_env=False, timeout=1.0, verify=False) as client:  # noqa: S501
+                return (await client.get(url)).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    return ready
+
+
+def _answers_ping(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(1.0)
+        try:
+            sock.connect(str(path))
+            sock.sendall(b"PING\r\n")
+            return sock.recv(64).startswith(b"+PONG")
+        except OSError:
+            return False

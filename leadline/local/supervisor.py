@@ -1,0 +1,154 @@
+"""Starts child processes in order, restarts what dies, and stops all in reverse order."""
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kit.tasks import TaskOwner
+
+RESTART_DELAY_S_MIN = 0.1
+RESTART_DELAY_S_MAX = 10.0
+STEADY_S = 20.0
+"""A child that lived this long is restarted without delay when it dies."""
+READY_POLL_S = 0.05
+LOG_BYTES_MAX = 20_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A process to keep running. ``ready`` says whether it can serve now."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    ready: Callable[[], Awaitable[bool]]
+    log_file: Path
+    pass_fds: tuple[int, ...] = ()
+    ready_s_max: float = 60.0
+    stop_s_max: float = 15.0
+
+
+@dataclass(slots=True)
+class _Running:
+    child: Child
+    process: asyncio.subprocess.Process
+    restarts: int = 0
+    watcher: asyncio.Task[None] | None = field(default=None)
+
+
+class ChildFailedError(Exception):
+    """A child did not become ready; the message ends with the last lines of its log."""
+
+
+class Supervisor:
+    """Owns the child processes of one platform."""
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        self._running: dict[str, _Running] = {}
+        self._tasks = TaskOwner()
+        self._stopping = False
+
+    async def start(self, child: Child) -> None:
+        """Start ``child`` and watch it; returns at once (see ``wait_ready``)."""
+        running = _Running(child, await _spawn(child))
+        self._running[child.name] = running
+        running.watcher = self._tasks.start(f"watch {child.name}", lambda: self._watch(running))
+
+    async def wait_ready(self, name: str) -> None:
+        """Wait until the child is ready. Raises ``ChildFailedError`` after its time, or when it
+        keeps dying."""
+        running = self._running[name]
+        deadline = asyncio.get_running_loop().time() + running.child.ready_s_max
+        while not await running.child.ready():
+            if asyncio.get_running_loop().time() > deadline or running.restarts > 3:
+                raise ChildFailedError(f"{name} did not become ready.\n{_log_end(running.child)}")
+            await asyncio.sleep(READY_POLL_S)
+
+    def pids(self) -> dict[str, int]:
+        """The process id of each child."""
+        return {name: running.process.pid for name, running in self._running.items()}
+
+    async def stop(self) -> None:
+        """Stop every child, the last started first; what does not listen is killed."""
+        self._stopping = True
+        for running in reversed(list(self._running.values())):
+            await _stop(running)
+        await self._tasks.stop()
+
+    async def _watch(self, running: _Running) -> None:
+        loop, delay_s = asyncio.get_running_loop(), RESTART_DELAY_S_MIN
+        while True:
+            began = loop.time()
+            code = await running.process.wait()
+            if self._stopping:
+                return
+            running.restarts += 1
+            if loop.time() - began > STEADY_S:
+                delay_s = RESTART_DELAY_S_MIN
+            self._report(f"{running.child.name} {_how_it_ended(code)}; restarting")
+            _kill_group(running.process.pid, signal.SIGKILL)
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, RESTART_DELAY_S_MAX)
+            running.process = await _spawn(running.child)
+
+
+async def _spawn(child: Child) -> asyncio.subprocess.Process:
+    if child.log_file.exists() and child.log_file.stat().st_size > LOG_BYTES_MAX:
+        child.log_file.replace(child.log_file.with_suffix(".log.1"))
+    with child.log_file.open("ab") as log:
+        return await asyncio.create_subprocess_exec(
+            *child.command,
+            env=dict(child.environment),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=child.pass_fds,
+            start_new_session=True,  # Ctrl-C reaches the supervisor only, which stops in order
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )
+
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent() -> None:
+    """Even a supervisor that was killed leaves no process (Linux: prctl(2))."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+async def _stop(running: _Running) -> None:
+    process = running.process
+    if process.returncode is None:
+        try:
+            process.terminate()
+            await asyncio.wait_for(process.wait(), running.child.stop_s_max)
+        except ProcessLookupError:
+            pass
+        except TimeoutError:
+            _kill_group(process.pid, signal.SIGKILL)
+            await process.wait()
+    _kill_group(process.pid, signal.SIGKILL)  # what it may have left behind
+
+
+def _kill_group(pid: int, signal_: signal.Signals) -> None:
+    try:
+        os.killpg(pid, signal_)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _how_it_ended(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+
+
+def _log_end(child: Child, lines: int = 15) -> str:
+    if not child.log_file.exists():
+        return f"It wrote no log ({child.log_file})."
+    text = child.log_file.read_bytes()[-8000:].decode(errors="replace")
+    return "\n".join([f"The end of {child.log_file}:", *text.splitlines()[-lines:]])
