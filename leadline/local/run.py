@@ -46,7 +46,7 @@ async def run(options: RunOptions) -> None:
             print(f"admin key, shown this once (kept in {state.credentials_file}): {admin_key}")
         for sentence in platform.bind():
             steps(sentence)
-        supervisor = Supervisor(report=steps)
+        supervisor = Supervisor(report=steps, pid_dir=state.run_dir)
         stop = _stop_event()
         try:
             await _until(stop, _start(platform, supervisor, steps, options))

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from kit.tasks import TaskOwner
@@ -38,7 +38,6 @@ class _Running:
     child: Child
     process: asyncio.subprocess.Process
     restarts: int = 0
-    watcher: asyncio.Task[None] | None = field(default=None)
 
 
 class ChildFailedError(Exception):
@@ -48,17 +47,17 @@ class ChildFailedError(Exception):
 class Supervisor:
     """Owns the child processes of one platform."""
 
-    def __init__(self, report: Callable[[str], None]) -> None:
+    def __init__(self, report: Callable[[str], None], pid_dir: Path) -> None:
         self._report = report
+        self._pid_dir = pid_dir
         self._running: dict[str, _Running] = {}
         self._tasks = TaskOwner()
-        self._stopping = False
 
     async def start(self, child: Child) -> None:
         """Start ``child`` and watch it; returns at once (see ``wait_ready``)."""
-        running = _Running(child, await _spawn(child))
+        running = _Running(child, await self._spawn(child))
         self._running[child.name] = running
-        running.watcher = self._tasks.start(f"watch {child.name}", lambda: self._watch(running))
+        self._tasks.start(f"watch {child.name}", lambda: self._watch(running))
 
     async def wait_ready(self, name: str) -> None:
         """Wait until the child is ready. Raises ``ChildFailedError`` after its time, or when it
@@ -76,18 +75,15 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Stop every child, the last started first; what does not listen is killed."""
-        self._stopping = True
+        await self._tasks.stop()  # the watchers first, so that nothing is started again
         for running in reversed(list(self._running.values())):
             await _stop(running)
-        await self._tasks.stop()
 
     async def _watch(self, running: _Running) -> None:
         loop, delay_s = asyncio.get_running_loop(), RESTART_DELAY_S_MIN
         while True:
             began = loop.time()
             code = await running.process.wait()
-            if self._stopping:
-                return
             running.restarts += 1
             if loop.time() - began > STEADY_S:
                 delay_s = RESTART_DELAY_S_MIN
@@ -95,23 +91,24 @@ class Supervisor:
             _kill_group(running.process.pid, signal.SIGKILL)
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, RESTART_DELAY_S_MAX)
-            running.process = await _spawn(running.child)
+            running.process = await self._spawn(running.child)
 
-
-async def _spawn(child: Child) -> asyncio.subprocess.Process:
-    if child.log_file.exists() and child.log_file.stat().st_size > LOG_BYTES_MAX:
-        child.log_file.replace(child.log_file.with_suffix(".log.1"))
-    with child.log_file.open("ab") as log:
-        return await asyncio.create_subprocess_exec(
-            *child.command,
-            env=dict(child.environment),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=child.pass_fds,
-            start_new_session=True,  # Ctrl-C reaches the supervisor only, which stops in order
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-        )
+    async def _spawn(self, child: Child) -> asyncio.subprocess.Process:
+        if child.log_file.exists() and child.log_file.stat().st_size > LOG_BYTES_MAX:
+            child.log_file.replace(child.log_file.with_suffix(".log.1"))
+        with child.log_file.open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *child.command,
+                env=dict(child.environment),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=child.pass_fds,
+                start_new_session=True,  # Ctrl-C reaches the supervisor only, which stops in order
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+        (self._pid_dir / f"{child.name}.pid").write_text(str(process.pid))
+        return process
 
 
 _PR_SET_PDEATHSIG = 1
