@@ -1,1 +1,0 @@
-"""The peers: other servers of the same ONNX model, each in an environment of its own."""

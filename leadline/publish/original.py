@@ -1,0 +1,88 @@
+"""A fitted model, as publishing sees it: something that scores rows, and its ONNX graph."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import click
+
+from contracts.manifest import InputColumn
+from leadline.publish.rows import Floats, Rows, Scores
+
+
+class PublishError(click.ClickException):
+    """The model cannot be published as it is; the message says why and what to do."""
+
+
+class NullRefusedError(Exception):
+    """The original model does not take null."""
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """What a converter makes of a fitted model."""
+
+    framework: str
+    graph: Any  # onnx.ModelProto
+    layout: Literal["matrix", "columns"]
+    """How the graph takes its inputs (``contracts.manifest.Tensors``)."""
+    output: str
+    """The graph's output with class probabilities or values."""
+    score: Callable[[Rows], Scores]
+    """The original's answers. Raises ``NullRefusedError`` for rows with null it does not take."""
+    hyperparameters: Mapping[str, Any]
+    thresholds: Mapping[str, Floats] = field(default_factory=dict)
+    """By input: the values at which the model's answer may jump (tree splits)."""
+    is_tree: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a converter needs to know beside the model."""
+
+    kind: Literal["classification", "regression"]
+    inputs: Sequence[InputColumn]
+    categories: Mapping[str, Sequence[str]]
+    """By text input: the values the model was trained on, in the order of their codes."""
+
+    @property
+    def names(self) -> list[str]:
+        """Input names in the model's order."""
+        return [column.name for column in self.inputs]
+
+
+def original_of(model: Any, task: Task) -> Original:
+    """Convert a fitted scikit-learn, LightGBM, XGBoost or PyTorch model.
+
+    Raises ``PublishError`` for anything else, naming what is taken.
+    """
+    family = _family(model)
+    if family == "lightgbm":
+        from leadline.publish.from_lightgbm import convert_lightgbm_model
+
+        return convert_lightgbm_model(model, task)
+    if family == "xgboost":
+        from leadline.publish.from_xgboost import convert_xgboost_model
+
+        return convert_xgboost_model(model, task)
+    if family == "torch":
+        from leadline.publish.from_torch import convert_torch_module
+
+        return convert_torch_module(model, task)
+    if family == "sklearn":
+        from leadline.publish.from_sklearn import convert_sklearn_model
+
+        return convert_sklearn_model(model, task)
+    raise PublishError(
+        f"{type(model).__module__}.{type(model).__qualname__} cannot be converted: a fitted "
+        "scikit-learn estimator, LightGBM or XGBoost model, or a PyTorch module can."
+    )
+
+
+def _family(model: Any) -> str | None:
+    """The framework by where the class or one of its parents lives; nothing is imported for it."""
+    homes = [parent.__module__.partition(".")[0] for parent in type(model).__mro__]
+    # LightGBM's and XGBoost's estimators are scikit-learn's too, so they are asked first.
+    return next(
+        (name for name in ("lightgbm", "xgboost", "torch", "sklearn") if name in homes), None
+    )

@@ -1,0 +1,184 @@
+"""Does the export answer as the original? Asked on real rows and at the edges, kept as a report."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from contracts.manifest import InputColumn
+from leadline.publish.edges import EdgeCase, edge_cases
+from leadline.publish.original import NullRefusedError, Original, PublishError
+from leadline.publish.rows import Floats, Rows, Scores, length, take
+
+REAL_ROWS_MAX = 20_000
+WORST = 10
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KindReport(_Frozen):
+    """The rows of one kind."""
+
+    rows: int
+    max_abs_difference: float
+    decision_flips: int
+
+
+class WorstRow(_Frozen):
+    """A row where the two differ most; null is NaN."""
+
+    kind: str
+    inputs: dict[str, float | int | bool | str | None]
+    original: float
+    exported: float
+
+
+class ParityReport(_Frozen):
+    """``parity.json``."""
+
+    schema_version: int = 1
+    framework: str
+    tolerance: float
+    threshold: float | None
+    max_abs_difference: float
+    decision_flips: int
+    kinds: dict[str, KindReport]
+    worst: tuple[WorstRow, ...]
+    null_refused: tuple[str, ...] = ()
+    """Kinds of edge rows that the original itself does not take."""
+
+    @property
+    def holds(self) -> bool:
+        """Within tolerance everywhere. A flip within tolerance is reported, not refused: it is a
+        score at the threshold."""
+        return self.max_abs_difference <= self.tolerance
+
+
+def compare(
+    original: Original,
+    exported: Callable[[Rows], Scores],
+    rows: Rows,
+    inputs: Sequence[InputColumn],
+    *,
+    tolerance: float,
+    threshold: float | None,
+    seed: int = 0,
+) -> ParityReport:
+    """Score real rows (at most ``REAL_ROWS_MAX``, drawn) and edge rows with both.
+
+    The difference is of probabilities or values, the largest over a row's outputs.
+    """
+    random = np.random.default_rng(seed)
+    drawn = random.permutation(length(rows))[:REAL_ROWS_MAX]
+    cases = [EdgeCase("real", take(rows, drawn))]
+    cases += edge_cases(cases[0].rows, inputs, original.thresholds, seed)
+    measured: dict[str, list[tuple[Floats, int]]] = {}
+    worst: list[WorstRow] = []
+    refused = set()
+    for case in cases:
+        try:
+            truth = original.score(case.rows)
+        except NullRefusedError:
+            refused.add(case.kind)
+            continue
+        answer = exported(case.rows)
+        difference = _difference(truth, answer)
+        measured.setdefault(case.kind, []).append((difference, _flips(truth, answer, threshold)))
+        worst += _worst(case, truth, answer, difference)
+    worst.sort(key=lambda row: -_gap(row))
+    kinds = {
+        kind: KindReport(
+            rows=sum(len(difference) for difference, _ in parts),
+            max_abs_difference=max(float(difference.max()) for difference, _ in parts),
+            decision_flips=sum(flips for _, flips in parts),
+        )
+        for kind, parts in measured.items()
+    }
+    return ParityReport(
+        framework=original.framework,
+        tolerance=tolerance,
+        threshold=threshold,
+        max_abs_difference=max(kind.max_abs_difference for kind in kinds.values()),
+        decision_flips=sum(kind.decision_flips for kind in kinds.values()),
+        kinds=kinds,
+        worst=tuple(worst[:WORST]),
+        null_refused=tuple(sorted(refused)),
+    )
+
+
+def refuse_unless_it_holds(report: ParityReport) -> None:
+    """Raises ``PublishError`` with the worst row when the export answers differently, and when
+    serving could hand the model nulls that it never took."""
+    if "null" in report.null_refused:
+        raise PublishError(
+            "The original model does not take null, but some of its inputs may be null when "
+            'served: give those inputs on_missing="default" (with a default) or "fail".'
+        )
+    if not report.holds:
+        row = report.worst[0]
+        cure = (
+            " The converter does not carry over how the model treats null: give the inputs "
+            'on_missing="default" (with a default) or "fail".'
+            if row.kind == "null"
+            else ""
+        )
+        raise PublishError(
+            f"The export differs from the original by {report.max_abs_difference:.3g} "
+            f"(tolerance {report.tolerance:g}); worst on a {row.kind} row: original "
+            f"{row.original:.6g}, export {row.exported:.6g}, inputs {row.inputs}.{cure}"
+        )
+
+
+def _difference(truth: Scores, answer: Scores) -> Floats:
+    """[n]; infinite where only one of the two is a finite number."""
+    both = np.isfinite(truth) & np.isfinite(answer)
+    same = both | (~np.isfinite(truth) & ~np.isfinite(answer))
+    gaps = np.where(both, np.abs(np.where(both, truth, 0) - np.where(both, answer, 0)), 0.0)
+    widest: Floats = np.where(same, gaps, np.inf).max(axis=1)
+    return widest
+
+
+def _flips(truth: Scores, answer: Scores, threshold: float | None) -> int:
+    """Rows whose decision differs: by threshold on the last output, else by the largest output."""
+    if threshold is not None:
+        return int(((truth[:, -1] >= threshold) != (answer[:, -1] >= threshold)).sum())
+    if truth.shape[1] > 1:
+        return int((truth.argmax(axis=1) != answer.argmax(axis=1)).sum())
+    return 0
+
+
+def _worst(case: EdgeCase, truth: Scores, answer: Scores, difference: Floats) -> Iterator[WorstRow]:
+    for index in np.argsort(-difference, kind="stable")[:WORST]:
+        output = int(np.abs(np.nan_to_num(truth[index] - answer[index], nan=np.inf)).argmax())
+        yield WorstRow(
+            kind=case.kind,
+            inputs={name: plain(values[index]) for name, values in case.rows.items()},
+            original=float(truth[index, output]),
+            exported=float(answer[index, output]),
+        )
+
+
+def _gap(row: WorstRow) -> float:
+    gap = abs(row.original - row.exported)
+    return gap if np.isfinite(gap) else np.inf
+
+
+def plain(value: Any) -> float | int | bool | str | None:
+    """A numpy scalar or text as JSON has it; NaN is None."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    assert value is None or isinstance(value, float | int | bool | str)
+    return value
+
+
+def summary(report: ParityReport) -> Mapping[str, float]:
+    """The figures that go into lineage."""
+    return {
+        "parity_max_abs_difference": report.max_abs_difference,
+        "parity_decision_flips": float(report.decision_flips),
+    }

@@ -1,0 +1,203 @@
+"""From a fitted model and what its author says of it to a bundle that can be served and judged."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from contracts.manifest import (
+    InputColumn,
+    Manifest,
+    PostProcessing,
+    Tensors,
+    TrainingMetadata,
+)
+from leadline.publish import graph
+from leadline.publish.bundle import Bundle, entries
+from leadline.publish.golden import golden_set
+from leadline.publish.original import Original, PublishError, Task, original_of
+from leadline.publish.parity import ParityReport, compare, refuse_unless_it_holds
+from leadline.publish.rows import Rows, length, rows_of
+from monitor.domain.baseline import Validation, build_profile
+
+TOLERANCE = 1e-5
+"""Largest difference of a probability; single precision sums of a hundred trees stay 30 times
+below it. Regression values may need a larger one, in their unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How instances become inputs: the compiled feature service and what a caller must bring."""
+
+    feature_service: str | None = None
+    feature_service_json: dict[str, Any] | None = None
+    feature_fingerprint: str | None = None
+    entity_keys: tuple[str, ...] = ()
+    request_fields: Mapping[str, str] = field(default_factory=dict)
+    unit_key: tuple[str, ...] = ()
+    cache_ttl_s: float = 0.0
+    rows_per_batch_max: int = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """A fitted model and everything its author says of it."""
+
+    name: str
+    model: Any
+    """scikit-learn estimator, LightGBM or XGBoost model, PyTorch module; fitted."""
+    inputs: Sequence[InputColumn]
+    """In the order that the model was fitted on."""
+    sample: Any
+    """Training rows by input name: pandas, polars, Arrow or a mapping of arrays."""
+    validation: Any
+    """Rows the model was not fitted on, likewise."""
+    labels: npt.ArrayLike
+    """Of the validation rows: 0/1 or classes' indices, or values."""
+    training: TrainingMetadata
+    task: Literal["classification", "regression"] = "classification"
+    serving: Serving = field(default_factory=Serving)
+    post_processing: PostProcessing = field(default_factory=PostProcessing)
+    sample_labels: npt.ArrayLike | None = None
+    sample_event_us: npt.ArrayLike | None = None
+    """When each training row was, int µs UTC; the baseline learns day-to-day variation by it."""
+    categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By text input, the values in the order of the codes that the model was fitted on; needed
+    where the model takes numbers (LightGBM, XGBoost, PyTorch)."""
+    tolerance: float = TOLERANCE
+
+
+def build(publication: Publication) -> Bundle:
+    """Convert, verify, profile. Raises ``PublishError`` when the export is not the original."""
+    _check(publication)
+    inputs = publication.inputs
+    sample = rows_of(publication.sample, inputs)
+    validation = rows_of(publication.validation, inputs)
+    original = original_of(
+        publication.model, Task(publication.task, inputs, publication.categories)
+    )
+    content = _serialized(original)
+    runner = graph.Runner(content, inputs, original.layout)
+    report = _verified(publication, original, runner, validation)
+    golden = golden_set(
+        original,
+        validation,
+        inputs,
+        tolerance=max(1e-4, publication.tolerance),
+        input_name=runner.input_name,
+        takes_null=not report.null_refused,
+    )
+    files = {
+        "model.onnx": content,
+        "baseline.json": _baseline(publication, runner, sample, validation).encode(),
+        "golden.json": golden.model_dump_json().encode(),
+        "parity.json": report.model_dump_json(indent=1).encode(),
+    }
+    return Bundle(_manifest(publication, original, runner, files), files)
+
+
+def _check(publication: Publication) -> None:
+    names = [column.name for column in publication.inputs]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise PublishError(f"Inputs are named twice: {', '.join(repeated)}.")
+    texts = {column.name for column in publication.inputs if column.dtype == "string"}
+    strangers = sorted(set(publication.categories) - texts)
+    if strangers:
+        raise PublishError(f"Categories are given for no text input: {', '.join(strangers)}.")
+
+
+def _serialized(original: Original) -> bytes:
+    try:
+        return graph.serialized(original.graph)
+    except onnx.checker.ValidationError as invalid:
+        raise PublishError(f"The converter made an invalid graph: {invalid}") from None
+
+
+def _verified(
+    publication: Publication, original: Original, runner: graph.Runner, rows: Rows
+) -> ParityReport:
+    threshold = publication.post_processing.threshold
+    report = compare(
+        original,
+        runner.score,
+        rows,
+        publication.inputs,
+        tolerance=publication.tolerance,
+        threshold=None if threshold is None else threshold.value,
+    )
+    refuse_unless_it_holds(report)
+    return report
+
+
+def _baseline(
+    publication: Publication, runner: graph.Runner, sample: Rows, validation: Rows
+) -> str:
+    """Scores of the validation rows stand for the prediction: the model was fitted on the sample,
+    and would look surer there than it is."""
+    labels = np.asarray(publication.labels, np.float64)
+    if len(labels) != length(validation):
+        raise PublishError(
+            f"{length(validation)} validation rows have {len(labels)} labels; give one a row."
+        )
+    scores = runner.score(validation)
+    binary = publication.task == "regression" or scores.shape[1] == 2
+    threshold = publication.post_processing.threshold
+    profile = build_profile(
+        publication.name,
+        publication.task,
+        sample,
+        event_us=publication.sample_event_us,
+        labels=publication.sample_labels,
+        predictions=None if binary else scores.max(axis=1),
+        validation=Validation(
+            scores=scores[:, -1],
+            labels=labels,
+            threshold=0.5 if threshold is None else threshold.value,
+        )
+        if binary
+        else None,
+    )
+    return profile.model_dump_json()
+
+
+def _manifest(
+    publication: Publication, original: Original, runner: graph.Runner, files: dict[str, bytes]
+) -> Manifest:
+    serving = publication.serving
+    classification = publication.task == "classification"
+    training = publication.training
+    merged = {**_plain_parameters(original.hyperparameters), **training.hyperparameters}
+    return Manifest(
+        model=publication.name,
+        task=publication.task,
+        feature_service=serving.feature_service,
+        feature_service_json=serving.feature_service_json,
+        feature_fingerprint=serving.feature_fingerprint,
+        entity_keys=serving.entity_keys,
+        request_fields=dict(serving.request_fields),
+        inputs=tuple(publication.inputs),
+        unit_key=serving.unit_key,
+        tensors=Tensors(
+            layout=original.layout,
+            input=runner.input_name if original.layout == "matrix" else "input",
+            probability=original.output if classification else None,
+            value=None if classification else original.output,
+        ),
+        post_processing=publication.post_processing,
+        cache_ttl_s=serving.cache_ttl_s,
+        rows_per_batch_max=serving.rows_per_batch_max,
+        files=entries(files),
+        training=training.model_copy(update={"hyperparameters": merged}),
+    )
+
+
+def _plain_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyperparameters as JSON has them; an object (an estimator in a pipeline) by its text."""
+    return {
+        name: value if isinstance(value, bool | int | float | str) else str(value)
+        for name, value in parameters.items()
+    }

@@ -1,0 +1,125 @@
+from typing import Any
+
+import pandas as pd
+import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.svm import LinearSVC
+
+from leadline.publish.graph import Runner, serialized
+from leadline.publish.original import PublishError, Task, original_of
+from leadline.publish.parity import ParityReport, compare, refuse_unless_it_holds
+from tests.leadline.publish.flowers import COLOURS, INPUTS, NUMBERS, flowers
+
+NUMERIC = Task("classification", NUMBERS, {})
+NEVER_NULL = [
+    column.model_copy(update={"on_missing": "default", "default": 0.0}) for column in NUMBERS
+]
+FILLED = Task("classification", NEVER_NULL, {})
+BY_COLUMN = Task("classification", INPUTS, {})
+
+
+def _report(model: Any, task: Task, *, nulls: bool = True) -> ParityReport:
+    original = original_of(model, task)
+    runner = Runner(serialized(original.graph), task.inputs, original.layout)
+    rows = flowers(nulls=nulls).held_back().rows
+    return compare(original, runner.score, rows, task.inputs, tolerance=1e-5, threshold=0.5)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        RandomForestClassifier(20, max_depth=6, random_state=1),
+        GradientBoostingClassifier(n_estimators=20, random_state=1),
+        HistGradientBoostingClassifier(max_iter=20, random_state=1),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_trees_export_exactly_at_their_thresholds(model: Any) -> None:
+    seen = flowers(nulls=False).train()
+    model.fit(seen.matrix(text=False), seen.labels)
+    report = _report(model, FILLED, nulls=False)
+    assert report.kinds["threshold"].rows > 50
+    assert report.holds, report.worst[0]
+
+
+def test_a_pipeline_that_encodes_text_takes_the_text_itself_when_served() -> None:
+    seen = flowers(nulls=False).train()
+    encode = ColumnTransformer(
+        [
+            ("text", OneHotEncoder(handle_unknown="ignore"), ["colour"]),
+            ("numbers", StandardScaler(), ["length", "width", "petals"]),
+        ]
+    )
+    model = make_pipeline(encode, LogisticRegression())
+    model.fit(pd.DataFrame(dict(seen.rows)), seen.labels)
+    original = original_of(model, BY_COLUMN)
+    report = _report(model, BY_COLUMN, nulls=False)
+    assert original.layout == "columns"
+    assert report.kinds["unseen_category"].rows == 2
+    assert report.holds, report.worst[0]
+
+
+def test_a_model_fitted_on_a_frame_is_asked_by_the_names_it_learned() -> None:
+    seen = flowers(nulls=False).train()
+    frame = pd.DataFrame({column.name: seen.rows[column.name] for column in NUMBERS})
+    report = _report(LogisticRegression().fit(frame, seen.labels), NUMERIC, nulls=False)
+    assert report.holds, report.worst[0]
+
+
+def test_text_codes_are_encoded_inside_the_graph() -> None:
+    seen = flowers(nulls=False).train()
+    model = HistGradientBoostingClassifier(max_iter=20).fit(seen.matrix(), seen.labels)
+    task = Task("classification", INPUTS, {"colour": COLOURS})
+    original = original_of(model, task)
+    assert original.layout == "columns"
+    assert _report(model, task).holds
+
+
+@pytest.mark.parametrize("model", [Ridge(), RandomForestRegressor(10, max_depth=5)])
+def test_regressions_export_as_values(model: Any) -> None:
+    seen = flowers(nulls=False).train()
+    model.fit(seen.matrix(text=False), seen.rows["length"] * 0.1)
+    report = _report(model, Task("regression", NEVER_NULL, {}), nulls=False)
+    assert report.holds, report.worst[0]
+
+
+def test_a_model_that_takes_no_null_is_refused_where_null_may_come() -> None:
+    seen = flowers(nulls=False).train()
+    model = LogisticRegression().fit(seen.matrix(text=False), seen.labels)
+    report = _report(model, NUMERIC, nulls=False)
+    assert report.null_refused == ("null",)
+    with pytest.raises(PublishError, match='on_missing="default"'):
+        refuse_unless_it_holds(report)
+
+
+def test_the_same_model_is_taken_when_no_null_can_reach_it() -> None:
+    seen = flowers(nulls=False).train()
+    model = LogisticRegression().fit(seen.matrix(text=False), seen.labels)
+    report = _report(model, FILLED, nulls=False)
+    refuse_unless_it_holds(report)
+    assert report.null_refused == ()
+
+
+def test_a_classifier_without_probabilities_is_refused() -> None:
+    seen = flowers(nulls=False).train()
+    model = LinearSVC().fit(seen.matrix(text=False), seen.labels)
+    with pytest.raises(PublishError, match="predict_proba"):
+        original_of(model, NUMERIC)
+
+
+def test_a_null_that_the_converter_loses_is_caught_with_the_cure() -> None:
+    # A forest sends a null it never saw to the larger child; ONNX trees send it to the right.
+    seen = flowers(nulls=False).train()
+    model = RandomForestClassifier(20, max_depth=6, random_state=1)
+    model.fit(seen.matrix(text=False), seen.labels)
+    with pytest.raises(PublishError, match="how the model treats null"):
+        refuse_unless_it_holds(_report(model, NUMERIC, nulls=False))

@@ -1,0 +1,53 @@
+from typing import Any
+
+import pytest
+
+from leadline.publish.graph import Runner, serialized
+from leadline.publish.original import PublishError, Task, original_of
+from leadline.publish.parity import compare
+from tests.leadline.publish.flowers import COLOURS, INPUTS, NUMBERS, flowers
+
+torch = pytest.importorskip("torch", reason="PyTorch is an optional framework")
+
+FILLED = [c.model_copy(update={"on_missing": "default", "default": 0.0}) for c in NUMBERS]
+NUMERIC = Task("classification", FILLED, {})
+
+
+def _net(*last: Any, inputs: int = 3, outputs: int = 1) -> Any:
+    torch.manual_seed(1)
+    layers = [torch.nn.Linear(inputs, 8), torch.nn.ReLU(), torch.nn.Linear(8, outputs)]
+    return torch.nn.Sequential(*layers, *last)
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "width"),
+    [
+        (_net(torch.nn.Sigmoid()), NUMERIC, 2),
+        (_net(torch.nn.Softmax(dim=1), outputs=3), NUMERIC, 3),
+        (_net(), Task("regression", FILLED, {}), 1),
+    ],
+    ids=["sigmoid", "softmax", "regression"],
+)
+def test_the_export_answers_as_the_module(model: Any, task: Task, width: int) -> None:
+    original = original_of(model, task)
+    runner = Runner(serialized(original.graph), task.inputs, original.layout)
+    rows = flowers(nulls=False).held_back().rows
+    report = compare(original, runner.score, rows, task.inputs, tolerance=1e-5, threshold=None)
+    assert original.score(rows).shape == (500, width)
+    assert report.holds, report.worst[0]
+
+
+def test_text_reaches_a_module_as_its_code() -> None:
+    inputs = [*FILLED, INPUTS[3]]
+    task = Task("classification", inputs, {"colour": COLOURS})
+    original = original_of(_net(torch.nn.Sigmoid(), inputs=4), task)
+    assert original.layout == "columns"
+    rows = flowers(nulls=False).held_back().rows
+    runner = Runner(serialized(original.graph), inputs, original.layout)
+    report = compare(original, runner.score, rows, inputs, tolerance=1e-5, threshold=None)
+    assert report.holds, report.worst[0]
+
+
+def test_logits_are_refused_with_the_layer_to_add() -> None:
+    with pytest.raises(PublishError, match=r"torch\.nn\.Sigmoid"):
+        original_of(_net(outputs=3), NUMERIC)

@@ -1,0 +1,36 @@
+from typing import Any
+
+import pytest
+
+from leadline.publish.graph import Runner, serialized
+from leadline.publish.original import PublishError, Task, original_of
+from leadline.publish.parity import compare
+from tests.leadline.publish.flowers import COLOURS, INPUTS, flowers
+
+xgboost = pytest.importorskip("xgboost", reason="XGBoost is an optional framework")
+
+TASK = Task("classification", INPUTS, {"colour": COLOURS})
+
+
+def _model(kind: Any, **settings: Any) -> Any:
+    seen = flowers().train()
+    target = seen.labels if kind is xgboost.XGBClassifier else seen.rows["length"]
+    return kind(n_estimators=20, max_depth=4, n_jobs=1, **settings).fit(seen.matrix(), target)
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_the_export_answers_as_xgboost_on_every_kind_of_row(kind: Any) -> None:
+    classifies = kind == "classification"
+    task = Task(kind, INPUTS, {"colour": COLOURS})
+    model = _model(xgboost.XGBClassifier if classifies else xgboost.XGBRegressor)
+    original = original_of(model, task)
+    runner = Runner(serialized(original.graph), INPUTS, original.layout)
+    rows = flowers().held_back().rows
+    report = compare(original, runner.score, rows, INPUTS, tolerance=1e-5, threshold=None)
+    assert report.kinds["threshold"].rows > 100
+    assert report.holds, report.worst[0]
+
+
+def test_a_bare_booster_is_refused_because_it_does_not_say_what_it_predicts() -> None:
+    with pytest.raises(PublishError, match="XGBClassifier"):
+        original_of(_model(xgboost.XGBClassifier).get_booster(), TASK)

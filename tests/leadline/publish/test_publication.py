@@ -1,0 +1,136 @@
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pytest
+
+from contracts.golden import GoldenSet, GoldenTensor
+from contracts.manifest import Manifest, PostProcessing, Threshold
+from contracts.profile import BaselineProfile, CategoricalProfile, NumericProfile
+from leadline.publish.bundle import Bundle
+from leadline.publish.graph import Runner
+from leadline.publish.original import PublishError
+from leadline.publish.parity import ParityReport
+from leadline.publish.publication import Publication, build
+from tests.leadline.publish.flowers import COLOURS, INPUTS, TRAINING, flowers
+
+
+def _publication() -> Publication:
+    seen, unseen = flowers().train(), flowers().held_back()
+    model = lightgbm.LGBMClassifier(n_estimators=20, verbose=-1, n_jobs=1)
+    model.fit(seen.matrix(), seen.labels, categorical_feature=[3])
+    return Publication(
+        name="flower",
+        model=model,
+        inputs=INPUTS,
+        sample=seen.rows,
+        validation=unseen.rows,
+        labels=unseen.labels,
+        training=TRAINING,
+        sample_labels=seen.labels,
+        post_processing=PostProcessing(threshold=Threshold(value=0.5)),
+        categories={"colour": COLOURS},
+    )
+
+
+@pytest.fixture(scope="module")
+def publication() -> Publication:
+    return _publication()
+
+
+@pytest.fixture(scope="module")
+def bundle(publication: Publication) -> Bundle:
+    return build(publication)
+
+
+def _array(tensor: GoldenTensor) -> "np.ndarray[Any, Any]":
+    dtype = object if tensor.dtype == "string" else tensor.dtype
+    values = [np.nan if value is None else value for value in tensor.values]
+    return np.array(values, dtype=dtype).reshape(tensor.shape)
+
+
+def test_the_manifest_names_every_file_by_its_content(bundle: Bundle) -> None:
+    assert {entry.path for entry in bundle.manifest.files} == set(bundle.files)
+    for entry in bundle.manifest.files:
+        assert entry.sha256 == sha256(bundle.files[entry.path]).hexdigest()
+        assert entry.size_bytes == len(bundle.files[entry.path])
+
+
+def test_the_manifest_survives_the_wire(bundle: Bundle) -> None:
+    assert Manifest.model_validate_json(bundle.manifest.model_dump_json()) == bundle.manifest
+
+
+def test_hyperparameters_of_the_model_go_into_lineage(bundle: Bundle) -> None:
+    assert bundle.manifest.training is not None
+    assert bundle.manifest.training.hyperparameters["n_estimators"] == 20
+
+
+def test_the_golden_rows_are_answered_alone_and_together(bundle: Bundle) -> None:
+    golden = GoldenSet.model_validate_json(bundle.files["golden.json"])
+    runner = Runner(bundle.files["model.onnx"], INPUTS, bundle.manifest.tensors.layout)
+    feeds = {name: _array(tensor) for name, tensor in golden.inputs.items()}
+    expected = _array(golden.outputs["probabilities"])
+    assert golden.rows == len(expected) > 48
+    for rows in (1, 8, golden.rows):
+        for start in range(0, golden.rows, rows):
+            part = slice(start, start + rows)
+            got = runner.run({name: values[part] for name, values in feeds.items()})
+            np.testing.assert_allclose(got, expected[part], atol=golden.tolerance)
+
+
+def test_the_golden_rows_spread_over_the_scores_and_hold_edges(bundle: Bundle) -> None:
+    golden = GoldenSet.model_validate_json(bundle.files["golden.json"])
+    scores = _array(golden.outputs["probabilities"])[:, -1]
+    assert np.ptp(scores) > 0.8
+    assert np.isnan(_array(golden.inputs["width"])).any()
+    assert "never seen in training" in golden.inputs["colour"].values
+
+
+def test_the_baseline_describes_every_input_and_the_held_back_quality(bundle: Bundle) -> None:
+    profile = BaselineProfile.model_validate_json(bundle.files["baseline.json"])
+    assert set(profile.columns) == {column.name for column in INPUTS}
+    assert isinstance(profile.columns["length"], NumericProfile)
+    assert isinstance(profile.columns["colour"], CategoricalProfile)
+    assert profile.quality is not None
+    assert profile.quality.rows == 500
+    assert profile.quality.auc is not None
+    assert profile.quality.auc > 0.8
+
+
+def test_the_parity_report_is_published_with_its_kinds(bundle: Bundle) -> None:
+    report = ParityReport.model_validate_json(bundle.files["parity.json"])
+    assert report.holds
+    assert report.kinds["real"].rows == 500
+    assert report.threshold == 0.5
+
+
+def test_a_model_that_answers_otherwise_than_its_export_is_refused(
+    publication: Publication,
+) -> None:
+    with pytest.raises(PublishError, match=r"differs from the original by .* worst on a"):
+        build(replace(publication, tolerance=1e-12))
+
+
+def test_labels_that_are_not_one_a_row_are_refused(publication: Publication) -> None:
+    with pytest.raises(PublishError, match="500 validation rows have 3 labels"):
+        build(replace(publication, labels=[0, 1, 0]))
+
+
+def test_a_column_that_the_sample_lacks_is_named(publication: Publication) -> None:
+    partial = {name: values for name, values in flowers().rows.items() if name != "width"}
+    with pytest.raises(KeyError, match="no column width"):
+        build(replace(publication, sample=partial))
+
+
+def test_categories_of_a_number_are_refused(publication: Publication) -> None:
+    with pytest.raises(PublishError, match="no text input: length"):
+        build(replace(publication, categories={"colour": COLOURS, "length": ["1"]}))
+
+
+def test_a_bundle_is_written_as_files(bundle: Bundle, tmp_path: Any) -> None:
+    bundle.write(tmp_path)
+    written = Manifest.model_validate_json((tmp_path / "manifest.json").read_bytes())
+    assert written == bundle.manifest
+    assert (tmp_path / "model.onnx").read_bytes() == bundle.files["model.onnx"]
