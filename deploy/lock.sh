@@ -5,8 +5,10 @@ set -euo pipefail
 uv="$1/uv"
 export UV_CUSTOM_COMPILE_COMMAND="make lock"
 common=(--quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url)
-extras=(--extra serve --extra registry --extra train --extra duckdb --extra embedded --extra dev)
+extras=()
+for extra in serve registry train postgres duckdb embedded dev; do extras+=(--extra "$extra"); done
 "$uv" pip compile "${common[@]}" "${extras[@]}" pyproject.toml deploy/build.in -o requirements.lock
-"$uv" pip compile "${common[@]}" --extra serve --extra registry -c requirements.lock \
-  pyproject.toml -o deploy/requirements.lock
+"$uv" pip compile "${common[@]}" --extra serve --extra registry --extra postgres \
+  -c requirements.lock pyproject.toml -o deploy/requirements.lock
+"$uv" pip compile "${common[@]}" -c requirements.lock deploy/build.in -o deploy/build.lock
 echo "uv" | "$uv" pip compile "${common[@]}" - -o deploy/bootstrap.lock

@@ -8,6 +8,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module under leadline.commands, short help; kept here so that --help imports nothing)
     "up": ("up", "Start the platform on this machine."),
     "down": ("up", "Stop the platform."),
+    "init": ("init", "Make the first admin key of a platform that containers run."),
     "status": ("status", "Say what runs and whether it is ready."),
     "doctor": ("doctor", "Look for what could keep the platform from running."),
     "logs": ("logs", "Show what the processes wrote."),

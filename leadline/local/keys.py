@@ -26,6 +26,21 @@ def make_keys(state: StateDir) -> str | None:
     return admin_key
 
 
+def make_first_key(state: StateDir) -> str | None:
+    """Make an admin key where there is no key at all; it is returned and kept nowhere in clear.
+
+    For platforms that other than ``leadline up`` start: they print it once to who set them up.
+    """
+    folder = state.root / "gateway"
+    if (folder / "keys.json").exists():
+        return None
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    now_us = SystemClock().wall_us()
+    admin_key, admin = mint_key("local", "admin", ["admin"], pepper=_pepper(folder), now_us=now_us)
+    write_private(folder / "keys.json", dump_keys([admin]).decode())
+    return admin_key
+
+
 def _pepper(folder: Path) -> bytes:
     """The secret without which the stored digests are worthless."""
     path = folder / "pepper"

@@ -1,0 +1,82 @@
+"""When drift becomes a ticket."""
+
+import numpy as np
+
+from monitor.domain import drift, tickets, windows
+from monitor.domain.baseline import column_profile
+from monitor.domain.edges import Floats
+from monitor.domain.reference import reference_of
+
+DAYS, ROWS = 28, 1000
+RNG = np.random.default_rng(15)
+REFERENCE = reference_of(
+    column_profile(RNG.normal(size=DAYS * ROWS), np.repeat(np.arange(4, 4 + DAYS), ROWS))
+)
+
+
+def _days(shift: float, days: int, track: tickets.Track) -> list[tickets.Finding]:
+    return [_day(RNG.normal(shift, size=2000), track) for _ in range(days)]
+
+
+def _day(values: Floats, track: tickets.Track) -> tickets.Finding:
+    found = drift.judge_column(REFERENCE, windows.count_column(REFERENCE, values))
+    (finding,) = tickets.judge_run({"x": found}, {"x": track})
+    return finding
+
+
+def test_clean_days_bring_no_ticket() -> None:
+    assert not any(finding.ticket for finding in _days(0.0, 30, tickets.Track()))
+
+
+def test_a_large_shift_needs_two_windows_of_three_for_the_gross_rule() -> None:
+    first, second = _days(0.5, 2, tickets.Track())
+    assert not first.gross
+    assert second.gross
+
+
+def test_a_small_shift_that_lasts_is_found_by_its_sum_though_no_day_is_gross() -> None:
+    found = _days(0.1, 10, tickets.Track())
+    assert found[-1].lasting
+    assert not any(finding.gross for finding in found)
+
+
+def test_nulls_bring_a_ticket_of_their_own() -> None:
+    values = np.where(RNG.random(2000) < 0.05, np.nan, RNG.normal(size=2000))
+    finding = _day(values, tickets.Track())
+    assert finding.nulls
+    assert not finding.gross
+    drifted = drift.judge_column(REFERENCE, windows.count_column(REFERENCE, values))
+    assert "no usable value" in tickets.sentence(finding, drifted, 1)
+
+
+def test_a_mean_beyond_two_sigma_three_windows_running_is_gross_breakage() -> None:
+    found = _days(2.5, 3, tickets.Track())
+    assert [finding.beyond_two_sigma for finding in found] == [False, False, True]
+
+
+def test_a_column_without_enough_data_keeps_its_memory() -> None:
+    track = tickets.Track()
+    _days(0.1, 2, track)
+    before = (track.shape, list(track.gross))
+    thin = drift.judge_column(REFERENCE, windows.count_column(REFERENCE, np.zeros(10)))
+    assert tickets.judge_run({"x": thin}, {"x": track}) == ()
+    assert (track.shape, list(track.gross)) == before
+
+
+def test_a_restarted_track_knows_nothing() -> None:
+    track = tickets.Track()
+    _days(0.5, 3, track)
+    tickets.restart([track])
+    assert track == tickets.Track()
+
+
+def test_the_sentence_says_what_how_much_against_what_and_on_how_many_rows() -> None:
+    track = tickets.Track()
+    _day(RNG.normal(0.5, size=2000), track)
+    values = RNG.normal(0.5, size=2000)
+    finding = _day(values, track)
+    found = drift.judge_column(REFERENCE, windows.count_column(REFERENCE, values))
+    text = tickets.sentence(finding, found, 2)
+    assert text.startswith("x: distance 0.")
+    assert "2000 rows" in text
+    assert f"floor of {found.floor:.3f}" in text
