@@ -68,7 +68,7 @@ def ks_p(distance: float, n: float, m: float) -> float:
 
 
 def fast_p(distance: float, effective: float) -> float:
-    """Limit law with Stephens's (1970) correction: within 0.01 of ``ks_p``, 0.002 where p < 0.2,
+    """Limit law with Stephens's (1970) correction: within 0.02 of ``ks_p``, 0.003 where p < 0.2,
     and a hundred times faster; every column and segment is judged every hour."""
     root = math.sqrt(effective)
     return float(special.kolmogorov((root + 0.12 + 0.11 / root) * distance))
