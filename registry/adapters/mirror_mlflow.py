@@ -1,0 +1,181 @@
+"""MLflow through its own client, in a thread of its own: importing it takes seconds."""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from datetime import UTC, datetime
+from pathlib import Path
+from shutil import copyfile
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+from contracts.manifest import TrainingMetadata
+from registry.domain.version import VersionRecord, manifest_json
+
+T = TypeVar("T")
+
+DIGEST_TAG = "leadline.digest"
+MODEL_PATH = "model"
+PARAM_CHARS_MAX = 6000
+
+
+class MlflowMirror:
+    """See ``registry.ports.ModelMirror``. Nothing is imported before the first call."""
+
+    def __init__(self, tracking_uri: str, directory: Path, executor: Executor) -> None:
+        self._uri = tracking_uri
+        self._directory = directory.absolute()
+        self._executor = executor
+        self._connected: Any = None  # mlflow.MlflowClient, which has no types
+
+    async def put_version(self, record: VersionRecord, files: Mapping[str, Path]) -> str:
+        """Register the version with its run, unless it already is."""
+        return await self._off_loop(lambda: self._put_version(record, files))
+
+    async def aliases(self, model: str) -> dict[str, str]:
+        """Alias -> MLflow version number; empty for a model MLflow does not know."""
+        return await self._off_loop(lambda: self._aliases(model))
+
+    async def set_alias(self, model: str, alias: str, version: str | None) -> None:
+        """Point the alias at the version; None removes it."""
+
+        def change() -> None:
+            if version is None:
+                self._client().delete_registered_model_alias(model, alias)
+            else:
+                self._client().set_registered_model_alias(model, alias, version)
+
+        await self._off_loop(change)
+
+    async def _off_loop(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    def _client(self) -> Any:
+        if self._connected is None:
+            # MLflow reads these while it is imported: no usage reports, no minutes of retries.
+            for name, value in _ENVIRONMENT.items():
+                os.environ.setdefault(name, value)  # noqa: TID251
+            from mlflow import MlflowClient
+
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._connected = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
+        return self._connected
+
+    def _aliases(self, model: str) -> dict[str, str]:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = self._client().get_registered_model(model).aliases
+        except MlflowException as problem:
+            if problem.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return {}
+            raise
+        return {alias: str(version) for alias, version in found.items()}
+
+    def _put_version(self, record: VersionRecord, files: Mapping[str, Path]) -> str:
+        client = self._client()
+        self._ensure_model(record.model)
+        for known in client.search_model_versions(f"name='{record.model}'"):
+            if known.tags.get(DIGEST_TAG) == record.digest:
+                return str(known.version)
+        run = self._run(record)
+        with TemporaryDirectory() as folder:
+            _write_flavor(Path(folder), record, files)
+            client.log_artifacts(run.info.run_id, folder, MODEL_PATH)
+        client.set_terminated(run.info.run_id)
+        registered = client.create_model_version(
+            record.model,
+            source=f"{run.info.artifact_uri}/{MODEL_PATH}",
+            run_id=run.info.run_id,
+            tags={DIGEST_TAG: record.digest, "leadline.version": record.version},
+        )
+        return str(registered.version)
+
+    def _ensure_model(self, model: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client().create_registered_model(model)
+        except MlflowException as problem:
+            if problem.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _run(self, record: VersionRecord) -> Any:
+        client, name = self._client(), f"leadline/{record.model}"
+        experiment = client.get_experiment_by_name(name)
+        if experiment is not None:
+            experiment_id = experiment.experiment_id
+        else:
+            place = None
+            if self._uri.startswith("sqlite"):
+                place = (self._directory / "artifacts" / record.model).as_uri()
+            experiment_id = client.create_experiment(name, artifact_location=place)
+        run = client.create_run(
+            experiment_id,
+            run_name=record.name,
+            tags={
+                DIGEST_TAG: record.digest,
+                "leadline.feature_fingerprint": record.manifest.feature_fingerprint or "",
+                "mlflow.user": record.published_by,
+            },
+        )
+        assert record.manifest.training is not None
+        self._log_training(run.info.run_id, record.manifest.training)
+        return run
+
+    def _log_training(self, run_id: str, training: TrainingMetadata) -> None:
+        from mlflow.entities import Dataset, DatasetInput, Metric, Param
+
+        client = self._client()
+        params = [
+            Param(str(name), str(value)[:PARAM_CHARS_MAX])
+            for name, value in training.hyperparameters.items()
+        ]
+        stamp_ms = int(datetime.now(UTC).timestamp() * 1000)  # noqa: TID251 - MLflow's own stamp
+        metrics = [Metric(name, value, stamp_ms, 0) for name, value in training.metrics.items()]
+        client.log_batch(run_id, metrics=metrics, params=params)
+        client.set_tag(run_id, "mlflow.source.git.commit", training.git_commit)
+        client.set_tag(run_id, "leadline.metrics_rows", str(training.metrics_rows))
+        dataset = Dataset(
+            name=training.dataset_name,
+            digest=training.dataset_digest[:36],  # the width of MLflow's column
+            source_type="leadline",
+            source=training.dataset_version,
+        )
+        client.log_inputs(run_id, datasets=[DatasetInput(dataset)])
+
+
+def _write_flavor(folder: Path, record: VersionRecord, files: Mapping[str, Path]) -> None:
+    """An MLflow ONNX model beside our own files, so that ``mlflow.pyfunc`` can load it."""
+    import mlflow.onnx
+    import onnx
+    import onnxruntime
+
+    # Given requirements stop MLflow from loading the model to guess them.
+    requirements = [f"onnx=={onnx.__version__}", f"onnxruntime=={onnxruntime.__version__}"]
+    mlflow.onnx.save_model(
+        onnx.load_model(files["model.onnx"]),
+        str(folder / "flavor"),
+        pip_requirements=requirements,
+        save_as_external_data=False,
+    )
+    for part in list((folder / "flavor").iterdir()):
+        part.rename(folder / part.name)
+    (folder / "flavor").rmdir()
+    extra = folder / "leadline"
+    extra.mkdir()
+    (extra / "manifest.json").write_bytes(manifest_json(record.manifest))
+    for path, place in files.items():
+        if path != "model.onnx":
+            (extra / path).parent.mkdir(parents=True, exist_ok=True)
+            copyfile(place, extra / path)
+
+
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "GIT_PYTHON_REFRESH": "quiet",
+}

@@ -1,0 +1,98 @@
+"""Announce: the routing table reaches every replica, at once by push, in any case by poll."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from contracts.routing import ReplicaReport, RoutingTable
+from kit.clock import Clock
+from registry.domain.readiness import Fleet
+from registry.metrics import EPOCH, REPLICAS_LIVE, TRAFFIC_SHARE
+from registry.ports import Ledger, SeenReplica, TablePush
+
+POLL_S = 1.0
+"""How soon a table that another copy of the registry wrote is noticed here."""
+
+
+@dataclass(slots=True)
+class Announcer:
+    """Knows the last table, who waits for the next one, and which replicas there are."""
+
+    ledger: Ledger
+    push: TablePush
+    clock: Clock
+    live_s: float
+    table: RoutingTable = field(default_factory=lambda: RoutingTable(epoch=0))
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _newer: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _reported: dict[str, tuple[ReplicaReport, int]] = field(default_factory=dict)
+
+    def changed(self) -> None:
+        """A change has been committed: tell everybody now."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Watch for changes, ours and those of other copies, for ever."""
+        while True:
+            if await self.refresh():
+                await self._push()
+            # Not wait_for: on Python 3.11 it loses a cancellation that meets a change.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):
+                    await self._changed.wait()
+
+    async def refresh(self) -> bool:
+        """Read the table again; True when it is newer than the one known before."""
+        self._changed.clear()
+        table = await self.ledger.read(lambda tx: tx.table())
+        if table.epoch <= self.table.epoch:
+            return False
+        self._show_shares(table)
+        async with self._newer:
+            self.table = table
+            self._newer.notify_all()
+        return True
+
+    async def beyond(self, epoch: int | None, wait_s: float) -> RoutingTable:
+        """The current table; when its epoch is ``epoch``, wait up to ``wait_s`` for a newer one."""
+        if await self.refresh():
+            self._changed.set()  # the loop pushes what this reader was the first to see
+        if epoch is None or self.table.epoch != epoch or wait_s <= 0:
+            return self.table
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s), self._newer:
+                await self._newer.wait_for(lambda: self.table.epoch != epoch)
+        return self.table
+
+    async def report(self, report: ReplicaReport) -> None:
+        """Take a replica's heartbeat; a third of the live time may pass unwritten."""
+        before = self._reported.get(report.replica)
+        wall_us = self.clock.wall_us()
+        if before and before[0] == report and wall_us - before[1] < self.live_s * 1e6 / 3:
+            return
+        await self.ledger.write(lambda tx: tx.put_replica(report))
+        self._reported[report.replica] = (report, wall_us)
+
+    async def replicas(self) -> Sequence[SeenReplica]:
+        """Everybody who ever reported, live or not."""
+        return await self.ledger.read(lambda tx: tx.replicas())
+
+    async def _push(self) -> None:
+        seen = await self.replicas()
+        fleet = Fleet.of(
+            [(r.report, r.seen_wall_us) for r in seen], self.clock.wall_us(), self.live_s
+        )
+        REPLICAS_LIVE.set(len(fleet.reports))
+        urls = [r.push_url for r in fleet.reports if r.push_url and r.epoch < self.table.epoch]
+        if urls:
+            await self.push(urls, self.table)
+
+    def _show_shares(self, table: RoutingTable) -> None:
+        EPOCH.set(table.epoch)
+        for model, route in self.table.models.items():
+            for arm in route.arms:
+                TRAFFIC_SHARE.labels(model, arm.version).set(0.0)
+        for model, route in table.models.items():
+            for arm in route.arms:
+                TRAFFIC_SHARE.labels(model, arm.version).set(arm.weight)

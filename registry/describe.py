@@ -1,0 +1,127 @@
+"""Describe: what the registry knows of models and versions, for people and for replicas."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from contracts.problems import ProblemCode
+from kit.problems import Problem
+from registry.domain.lifecycle import SERVING
+from registry.domain.traffic import production_of
+from registry.domain.version import VersionRecord
+from registry.ports import Ledger, Transaction
+
+HISTORY_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """Reads only."""
+
+    ledger: Ledger
+
+    async def models(self) -> list[dict[str, Any]]:
+        """One line a model."""
+        return await self.ledger.read(lambda tx: [_line(tx, model) for model in tx.models()])
+
+    async def model(self, model: str) -> dict[str, Any]:
+        """A model's route and versions. Raises ``Problem`` when there is none."""
+
+        def look(tx: Transaction) -> dict[str, Any]:
+            versions = tx.versions(model)
+            if not versions:
+                raise Problem(ProblemCode.NOT_FOUND, "There is no such model.")
+            route = tx.route(model)
+            return {
+                "model": model,
+                "production": production_of(route),
+                "route": None if route is None else route.model_dump(mode="json"),
+                "versions": [_summary(record) for record in versions],
+            }
+
+        return await self.ledger.read(look)
+
+    async def record(self, model: str, version: str) -> VersionRecord:
+        """The version. Raises ``Problem`` when there is none."""
+        record = await self.ledger.read(lambda tx: tx.version(model, version))
+        if record is None:
+            raise Problem(ProblemCode.NOT_FOUND, "There is no such version.")
+        return record
+
+    async def version(self, model: str, version: str) -> dict[str, Any]:
+        """A version with its manifest and lineage. Raises ``Problem`` when there is none."""
+        record = await self.record(model, version)
+        manifest = record.manifest
+        return _summary(record) | {
+            "manifest": manifest.model_dump(mode="json"),
+            "lineage": {
+                "training": None
+                if manifest.training is None
+                else manifest.training.model_dump(mode="json"),
+                "feature_service": manifest.feature_service,
+                "feature_fingerprint": manifest.feature_fingerprint,
+                "mlflow_version": record.mlflow_version,
+            },
+        }
+
+    async def descended(
+        self, dataset: str | None, dataset_digest: str | None, fingerprint: str | None
+    ) -> list[dict[str, Any]]:
+        """The versions for which everything that is given holds."""
+
+        def fits(record: VersionRecord) -> bool:
+            training = record.manifest.training
+            assert training is not None
+            return (
+                dataset in (None, training.dataset_name)
+                and dataset_digest in (None, training.dataset_digest)
+                and fingerprint in (None, record.manifest.feature_fingerprint)
+            )
+
+        records = await self.ledger.read(lambda tx: tx.versions())
+        return [
+            _summary(record) | {"serves": record.state in SERVING}
+            for record in records
+            if fits(record)
+        ]
+
+    async def history(self, model: str) -> list[dict[str, Any]]:
+        """Every act that changed who serves, oldest first."""
+        entries = await self.ledger.read(lambda tx: tx.entries(0, HISTORY_MAX, model))
+        return [
+            entry.model_dump(
+                include={"seq", "at_us", "wall_us", "actor", "action", "subject", "reason", "after"}
+            )
+            for entry in entries
+            if not entry.action.endswith("_refused")
+        ]
+
+
+def _line(tx: Transaction, model: str) -> dict[str, Any]:
+    versions = tx.versions(model)
+    return {
+        "model": model,
+        "production": production_of(tx.route(model)),
+        "versions": len(versions),
+        "latest": versions[-1].version,
+    }
+
+
+def _summary(record: VersionRecord) -> dict[str, Any]:
+    training = record.manifest.training
+    return {
+        "model": record.model,
+        "version": record.version,
+        "state": record.state.value,
+        "revision": record.revision,
+        "digest": record.digest,
+        "task": record.manifest.task,
+        "published_by": record.published_by,
+        "published_us": record.published_us,
+        "since_us": record.since_us,
+        "reason": record.reason,
+        "mlflow_version": record.mlflow_version,
+        "metrics": {} if training is None else training.metrics,
+        "dataset": None
+        if training is None
+        else f"{training.dataset_name}@{training.dataset_version}",
+    }

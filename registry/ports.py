@@ -1,0 +1,169 @@
+"""What the registry's verbs need from outside."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from contracts.manifest import FileEntry, Manifest
+from contracts.problems import ProblemCode
+from contracts.routing import ModelRoute, ReplicaReport, RoutingTable
+from kit.problems import Problem
+from registry.domain.audit import Act, Entry
+from registry.domain.version import VersionRecord
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class SeenReplica:
+    """A replica's last report and when it came (wall time)."""
+
+    report: ReplicaReport
+    seen_wall_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """A caller's idempotency key, and the sha256 of what it asked for with it."""
+
+    principal: str
+    key: str
+    request_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The revision that a caller read before it decided (``If-Match``); None accepts any."""
+
+    revision: int | None
+
+    def check(self, current: int, shown: dict[str, Any]) -> None:
+        """Raises ``Problem`` with what the state is now when it is not what was read."""
+        if self.revision is not None and self.revision != current:
+            raise Problem(
+                ProblemCode.CONFLICT,
+                f"The state has changed since it was read: revision {self.revision} was "
+                f"expected, {current} is current.",
+                expected_revision=self.revision,
+                current=shown,
+            )
+
+
+class Transaction(Protocol):
+    """One atomic look at, or change of, everything the registry knows. Not for other threads."""
+
+    def now_us(self) -> int:
+        """Business time of this transaction; the same at every call."""
+
+    def models(self) -> list[str]: ...
+
+    def version(self, model: str, version: str) -> VersionRecord | None: ...
+
+    def versions(self, model: str | None = None) -> list[VersionRecord]:
+        """All, or one model's, oldest first."""
+
+    def add_version(self, record: VersionRecord) -> None: ...
+
+    def put_version(self, record: VersionRecord) -> None: ...
+
+    def table(self) -> RoutingTable: ...
+
+    def route(self, model: str) -> ModelRoute | None: ...
+
+    def put_route(self, model: str, route: ModelRoute | None) -> int:
+        """Change one model's route (None removes it). Returns the new epoch."""
+
+    def record(self, act: Act) -> Entry:
+        """Append to the audit log."""
+
+    def entries(self, after: int = 0, limit: int = 1000, model: str | None = None) -> list[Entry]:
+        """Audit entries with seq > ``after``, in order."""
+
+    def audit_head(self) -> tuple[int, str]:
+        """(seq, digest) of the last entry, kept apart from the entries."""
+
+    def replicas(self) -> list[SeenReplica]: ...
+
+    def put_replica(self, report: ReplicaReport) -> None: ...
+
+    def mirrored_aliases(self, model: str) -> dict[str, str]:
+        """Alias -> MLflow version, as we last set them there."""
+
+    def put_mirrored_aliases(self, model: str, aliases: dict[str, str]) -> None: ...
+
+
+class Ledger(Protocol):
+    """The registry's own database."""
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run ``work`` on a consistent snapshot, off the event loop."""
+
+    async def write(self, work: Callable[[Transaction], T]) -> T:
+        """Run ``work`` alone among all writers of all copies; all of it or nothing is kept."""
+
+    async def write_once(
+        self,
+        once: Once | None,
+        work: Callable[[Transaction], dict[str, Any]],
+        *,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """``write``, but a key that was used before gets the first answer again.
+
+        A dry run does all of the work and keeps none of it; its answer says ``dry_run``.
+        Raises ``Problem`` when the key was used for another request.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """A file that has arrived and is not yet part of anything."""
+
+    path: Path
+    entry: FileEntry
+
+
+class ArtifactStore(Protocol):
+    """Files addressed by the sha256 of their content."""
+
+    async def stage(self, path: str, chunks: AsyncIterator[bytes]) -> StagedFile:
+        """Write the bytes aside and hash them. Raises ``Problem`` when there are too many."""
+
+    async def keep(self, staged: Sequence[StagedFile]) -> None:
+        """Make them durable under their hashes."""
+
+    async def discard(self, staged: Sequence[StagedFile]) -> None: ...
+
+    def locate(self, sha256: str) -> Path | None:
+        """The file with that content, or None."""
+
+
+class Inspector(Protocol):
+    """Looks into files before they are kept."""
+
+    async def faults(self, manifest: Manifest, files: Sequence[StagedFile]) -> list[str]:
+        """Why these files may not be kept, in sentences; empty when they may."""
+
+
+class ModelMirror(Protocol):
+    """MLflow's registry, as far as we write to it."""
+
+    async def put_version(self, record: VersionRecord, files: Mapping[str, Path]) -> str:
+        """Register the version with its run, unless it already is. Returns MLflow's number."""
+
+    async def aliases(self, model: str) -> dict[str, str]:
+        """Alias -> MLflow version number."""
+
+    async def set_alias(self, model: str, alias: str, version: str | None) -> None:
+        """Point the alias at the MLflow version; None removes it."""
+
+
+class TablePush(Protocol):
+    """Sends a table to replicas; who does not answer in time gets it by its own poll."""
+
+    async def __call__(self, urls: Sequence[str], table: RoutingTable) -> None: ...
+
+
+Announce = Callable[[], None]
+"""Called after a change of the routing table has been committed: wakes and pushes to replicas."""

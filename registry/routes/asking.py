@@ -1,0 +1,58 @@
+"""What the headers of a change say: which state it was decided on, and whether it is a repeat."""
+
+from hashlib import sha256
+from typing import Annotated
+
+from fastapi import Depends, Header, Query, Request
+
+from contracts.identity import Caller
+from contracts.problems import ProblemCode
+from kit.identity import needs
+from kit.problems import Problem
+from registry.ports import Expected, Once
+
+Reader = Annotated[Caller, needs("registry:read")]
+Writer = Annotated[Caller, needs("registry:write")]
+Platform = Annotated[Caller, needs("admin")]
+DryRun = Annotated[bool, Query(description="Do all of it, keep none of it, and show the result.")]
+
+
+def etag(revision: int) -> str:
+    """The entity tag of a revision."""
+    return f'"{revision}"'
+
+
+def revision_of(tag: str) -> int | None:
+    """The revision in an entity tag; None for ``*``. Raises ``Problem``."""
+    plain = tag.strip().removeprefix("W/").strip('"')
+    if plain == "*":
+        return None
+    if not plain.isdecimal() or len(plain) > 18:
+        raise Problem(ProblemCode.INVALID_INPUT, "If-Match is an ETag that was read here, or *.")
+    return int(plain)
+
+
+def _expected(if_match: Annotated[str | None, Header()] = None) -> Expected:
+    if if_match is None:
+        raise Problem(
+            ProblemCode.PRECONDITION_REQUIRED,
+            "Send If-Match with the ETag that was read (or * to accept any state).",
+        )
+    return Expected(revision_of(if_match))
+
+
+async def _once(
+    request: Request, idempotency_key: Annotated[str | None, Header(max_length=128)] = None
+) -> Once | None:
+    if idempotency_key is None:
+        return None
+    caller: Caller | None = request.state.caller
+    content = request.headers.get("content-type", "")
+    # A published version is told apart by its content's digest already; its body is streamed.
+    body = b"" if content.startswith("multipart/") else await request.body()
+    asked = f"{request.method} {request.url.path}?{request.url.query}\n".encode() + body
+    return Once(caller.principal if caller else "", idempotency_key, sha256(asked).hexdigest())
+
+
+IfMatch = Annotated[Expected, Depends(_expected)]
+IdempotencyKey = Annotated[Once | None, Depends(_once)]

@@ -1,0 +1,74 @@
+"""MLflow shows what serves, and what moves there without us is noticed. MLflow is real."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from kit.clock import FakeClock
+from registry.app import build
+from tests.registry.conftest import promote, publish, running, settings_for
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, while it is imported
+
+
+@pytest.fixture
+async def mirrored(tmp_path: Path, fake_clock: FakeClock) -> AsyncIterator[httpx.AsyncClient]:
+    """A registry that looks at MLflow ten times a second."""
+    async with running(build(settings_for(tmp_path, mirror_s=0.1), fake_clock)) as client:
+        yield client
+
+
+def _mlflow(state_dir: Path) -> Any:  # mlflow has no types
+    import mlflow
+
+    uri = f"sqlite:///{state_dir / 'mlflow' / 'mlflow.db'}"
+    mlflow.set_tracking_uri(uri)
+    return mlflow.MlflowClient(uri)
+
+
+async def _until_mirrored(client: httpx.AsyncClient, state_dir: Path, alias: str) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    for _ in range(600):
+        version = (await client.get("/v1/models/delay")).json()["versions"][-1]
+        if version["mlflow_version"] is not None:
+            try:
+                return _mlflow(state_dir).get_model_version_by_alias("delay", alias)
+            except MlflowException:
+                pass
+        await client.get("/v1/routing", params={"wait_s": 0.1}, headers={"if-none-match": '"1"'})
+    raise AssertionError("the version did not reach MLflow")
+
+
+async def test_the_production_alias_resolves_to_what_serves_and_is_put_back_when_moved(
+    mirrored: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    import mlflow
+    import numpy as np
+
+    await publish(mirrored, 2.0)
+    await promote(mirrored, "1", "production")
+    registered = await _until_mirrored(mirrored, tmp_path, "production")
+    assert registered.tags["leadline.version"] == "1"
+    run = _mlflow(tmp_path).get_run(registered.run_id)
+    assert run.data.params == {"trees": "100"}
+    assert run.data.metrics == {"mae": 3.5}
+    loaded = mlflow.pyfunc.load_model("models:/delay@production")
+    answer = loaded.predict({"input": np.array([[21.0]], dtype=np.float32)})
+    assert float(next(iter(answer.values()))[0][0]) == 42.0
+
+    await publish(mirrored, 3.0)
+    await _until_mirrored(mirrored, tmp_path, "candidate")
+    _mlflow(tmp_path).set_registered_model_alias("delay", "production", "2")
+    for _ in range(200):
+        entries = (await mirrored.get("/v1/audit")).json()["entries"]
+        moves = [entry for entry in entries if entry["action"] == "alias.moved_outside"]
+        if moves:
+            break
+        await mirrored.get("/v1/routing", params={"wait_s": 0.1}, headers={"if-none-match": '"1"'})
+    assert (moves[0]["before"], moves[0]["after"]) == ({"production": "1"}, {"production": "2"})
+    found = await _until_mirrored(mirrored, tmp_path, "production")
+    assert found.version in {"1", 1}

@@ -1,0 +1,167 @@
+"""Publishing: what becomes a version, and what is refused with everything that is wrong."""
+
+from hashlib import sha256
+from pathlib import Path
+
+import httpx
+import onnx
+import pytest
+from onnx import TensorProto
+
+from tests.registry.conftest import (
+    doubling_model,
+    manifest_of,
+    onnx_from,
+    publish,
+    speaking_as,
+)
+
+
+async def test_a_published_version_is_a_candidate_with_hashed_files(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await publish(client)
+    assert answer.status_code == 201, answer.text
+    body = answer.json()
+    assert (body["model"], body["version"], body["state"]) == ("delay", "1", "candidate")
+    digest = sha256(doubling_model()).hexdigest()
+    assert body["files"][0]["sha256"] == digest
+    stored = await client.get(f"/v1/artifacts/{digest}")
+    assert stored.content == doubling_model()
+
+
+async def test_the_manifest_that_is_served_has_the_digest_that_was_answered(
+    client: httpx.AsyncClient,
+) -> None:
+    digest = (await publish(client)).json()["digest"]
+    manifest = await client.get("/v1/models/delay/versions/1/manifest")
+    assert sha256(manifest.content).hexdigest() == digest
+
+
+async def test_the_same_content_is_the_same_version(client: httpx.AsyncClient) -> None:
+    first, again = await publish(client), await publish(client)
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert again.json()["version"] == "1"
+    assert (await publish(client, 3.0)).json()["version"] == "2"
+
+
+async def test_a_version_without_training_metadata_is_refused_with_the_whole_list(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await publish(client, manifest=manifest_of(training=None))
+    assert answer.status_code == 422
+    missing = answer.json()["missing"]
+    assert "training.dataset_digest" in missing
+    assert "training.git_commit" in missing
+    assert len(missing) == 8
+
+
+async def test_partial_training_metadata_names_what_is_missing(client: httpx.AsyncClient) -> None:
+    training = manifest_of()["training"]
+    del training["git_commit"], training["metrics_rows"]
+    answer = await publish(client, manifest=manifest_of(training=training))
+    assert answer.status_code == 422
+    assert answer.json()["missing"] == ["training.metrics_rows", "training.git_commit"]
+
+
+async def test_an_unknown_manifest_field_is_refused(client: httpx.AsyncClient) -> None:
+    answer = await publish(client, manifest=manifest_of(surprise=1))
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"pointer": "/surprise", "code": "extra_forbidden"}]
+
+
+async def test_a_version_without_a_model_file_is_refused(client: httpx.AsyncClient) -> None:
+    answer = await publish(client, files={"notes.md": b"nothing"})
+    assert answer.status_code == 422
+    assert answer.json()["missing"] == ["file model.onnx"]
+
+
+def _with_external_data() -> bytes:
+    model = onnx_from(doubling_model())
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("float_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "../../etc/passwd"
+    return bytes(model.SerializeToString())
+
+
+def _with_external_data_in_a_subgraph() -> bytes:
+    model = onnx_from(doubling_model())
+    constant = onnx.helper.make_node("Constant", [], ["c"])
+    tensor = onnx.helper.make_tensor("inner", TensorProto.FLOAT, [1], [1.0])
+    tensor.data_location = TensorProto.EXTERNAL
+    constant.attribute.append(onnx.helper.make_attribute("value", tensor))
+    model.graph.node.append(constant)
+    return bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"model.onnx": b"\x80\x04\x95 a pickle"}, "pickle"),
+        ({"model.onnx": doubling_model(), "model.pkl": b"\x80\x04"}, "never pickles"),
+        ({"model.onnx": doubling_model()[:-20]}, "ONNX"),
+        ({"model.onnx": b"these are no bytes of a model"}, "not an ONNX model"),
+        ({"model.onnx": _with_external_data()}, "external data"),
+        ({"model.onnx": _with_external_data_in_a_subgraph()}, "external data"),
+        ({"model.onnx": doubling_model(), "golden.json": b"{"}, "not JSON"),
+        ({"model.onnx": doubling_model(), "baseline.json": b"{}"}, "not a baseline profile"),
+        ({"model.onnx": doubling_model(), "../out.json": b"{}"}, "plain relative path"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_a_bad_file_is_refused_with_the_reason_and_nothing_is_kept(
+    client: httpx.AsyncClient, tmp_path: Path, files: dict[str, bytes], words: str
+) -> None:
+    answer = await publish(client, files=files)
+    assert answer.status_code == 422
+    assert words in answer.json()["detail"]
+    assert (await client.get("/v1/models/delay")).status_code == 404
+    kept = [place for place in (tmp_path / "registry" / "artifacts").rglob("*") if place.is_file()]
+    assert kept == []
+
+
+async def test_a_graph_that_takes_other_inputs_than_the_manifest_says_is_refused(
+    client: httpx.AsyncClient,
+) -> None:
+    tensors = {"layout": "columns", "value": "value"}
+    answer = await publish(client, manifest=manifest_of(tensors=tensors))
+    assert answer.status_code == 422
+    assert "takes input, but the manifest describes x" in answer.json()["detail"]
+
+
+async def test_files_that_are_not_those_the_manifest_lists_are_refused(
+    client: httpx.AsyncClient,
+) -> None:
+    listed = [{"path": "model.onnx", "sha256": "0" * 64, "size_bytes": 1}]
+    answer = await publish(client, manifest=manifest_of(files=listed))
+    assert answer.status_code == 422
+    assert "not the ones the manifest lists" in answer.json()["detail"]
+
+
+async def test_a_dry_run_answers_and_keeps_nothing(client: httpx.AsyncClient) -> None:
+    answer = await publish(client, query="?dry_run=true")
+    assert answer.status_code == 200
+    assert answer.json()["dry_run"] is True
+    assert (await client.get("/v1/models/delay")).status_code == 404
+
+
+async def test_a_reader_may_not_publish(client: httpx.AsyncClient) -> None:
+    answer = await publish(client, headers=speaking_as("ann", "registry:read"))
+    assert answer.status_code == 403
+
+
+async def test_lineage_finds_versions_by_data_set_and_says_which_serve(
+    client: httpx.AsyncClient,
+) -> None:
+    await publish(client, 2.0)
+    await publish(client, 3.0)
+    await client.post(
+        "/v1/models/delay/versions/2/transitions",
+        json={"to": "production", "reason": "first"},
+        headers={"if-match": "*"},
+    )
+    found = (await client.get("/v1/lineage", params={"dataset": "flights"})).json()["versions"]
+    assert [(one["version"], one["serves"]) for one in found] == [("1", False), ("2", True)]
+    assert (await client.get("/v1/lineage", params={"dataset": "x"})).json()["versions"] == []
