@@ -18,6 +18,8 @@ Argument = bytes | str | int
 Reply = Any  # bytes, int, None, list of replies, or a RedisError
 CONNECT_TIMEOUT_S = 1.0
 RECONNECT_DELAY_S_MAX = 1.0
+BARE = 0
+"""In place of a number of replies: one reply, not in a list."""
 PENDING_MAX = 50_000
 """Replies waited for; beyond it new commands are refused at once."""
 
@@ -69,7 +71,7 @@ class PipelinedRedis:
         if protocol is None or not protocol.usable or len(protocol.waiting) >= PENDING_MAX:
             future.set_exception(RedisAway("not connected"))
         else:
-            protocol.send(hiredis.pack_command(command), future, 1)
+            protocol.send(hiredis.pack_command(command), future)
         return future
 
     def execute_many(self, commands: Sequence[Sequence[Argument]]) -> "asyncio.Future[list[Reply]]":
@@ -127,13 +129,13 @@ async def _introduce(
     if password:
         future = loop.create_future()
         names = (unquote(username),) if username else ()
-        protocol.send(hiredis.pack_command(("AUTH", *names, unquote(password))), future, 1)
+        protocol.send(hiredis.pack_command(("AUTH", *names, unquote(password))), future)
         await future
     # A server that is loading its data accepts connections but answers nothing useful yet.
     future = loop.create_future()
     database = path.strip("/")
     command = ("SELECT", database) if database.isdigit() else ("PING",)
-    protocol.send(hiredis.pack_command(command), future, 1)
+    protocol.send(hiredis.pack_command(command), future)
     await future
 
 
@@ -159,13 +161,13 @@ class _Protocol(asyncio.Protocol):
         self._transport = transport
         self.usable = True
 
-    def send(self, packed: bytes, future: "asyncio.Future[Any]", replies: int) -> None:
-        """Queue the bytes for this turn's one write."""
+    def send(self, packed: bytes, future: "asyncio.Future[Any]", listed: int = BARE) -> None:
+        """Queue the bytes for this turn's one write; ``listed`` replies make one list."""
         if not self._out:
             self._loop.call_soon(self._flush)
         self._out.append(packed)
         due = self._loop.time() + self._timeout_s
-        self.waiting.append((future, replies, due))
+        self.waiting.append((future, listed, due))
         if self._watch is None:
             self._watch = self._loop.call_at(due, self._check_late)
 
@@ -186,8 +188,8 @@ class _Protocol(asyncio.Protocol):
         if not self.waiting:
             self.drop("a reply that nobody asked for")
             return
-        future, replies, _ = self.waiting[0]
-        if replies == 1:
+        future, listed, _ = self.waiting[0]
+        if listed == BARE:
             self.waiting.popleft()
             if not future.done():
                 if isinstance(reply, RedisError):
@@ -196,7 +198,7 @@ class _Protocol(asyncio.Protocol):
                     future.set_result(reply)
             return
         self._partial.append(reply)
-        if len(self._partial) == replies:
+        if len(self._partial) == listed:
             self.waiting.popleft()
             whole, self._partial = self._partial, []
             if not future.done():

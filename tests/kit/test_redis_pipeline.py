@@ -40,6 +40,13 @@ async def test_many_commands_share_one_future_and_errors_stand_in_the_list(redis
     assert whole[2] is None
 
 
+async def test_a_single_command_among_many_is_still_a_list(redis_url: str) -> None:
+    async with connected(redis_url) as client:
+        assert await client.execute_many([("ECHO", "alone")]) == [b"alone"]
+        [error] = await client.execute_many([("NOSUCH",)])
+    assert isinstance(error, RedisError)
+
+
 async def test_an_error_reply_raises_for_its_caller_only(redis_url: str) -> None:
     async with connected(redis_url) as client:
         bad, good = client.execute("NOSUCH"), client.execute("PING")
