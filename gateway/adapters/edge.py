@@ -1,0 +1,121 @@
+"""What all connections of the edge share: limits, the verb behind the fast lane, the sweep."""
+
+import random
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from contracts.problems import PROBLEM_MEDIA_TYPE, ProblemCode
+from gateway.domain.exchange import Question, Reply
+from gateway.domain.head import Fault, HeadLimits
+from gateway.metrics import CONNECTIONS, REFUSED, count_request
+from kit.logs import get_logger
+from kit.problems import Problem, problem_body
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeTimes:
+    """Seconds that a connection may take for its parts."""
+
+    head_s_max: float = 10.0
+    idle_s_max: float = 20.0
+    idle_v2_s_max: float = 75.0
+    """Inference clients keep their connections for 65 s."""
+    body_bytes_per_s_min: float = 1024.0
+    body_grace_s: float = 5.0
+    """Before this a body's rate says nothing."""
+    write_stall_s_max: float = 30.0
+
+
+class Connection(Protocol):
+    """What the sweep needs of a connection."""
+
+    def check(self, now_s: float) -> None:
+        """Close the connection if it takes too long."""
+
+
+class Edge:
+    """Shared by every connection of one process."""
+
+    def __init__(
+        self,
+        predict: Callable[[Question], Awaitable[Reply]],
+        limits: HeadLimits,
+        times: EdgeTimes,
+        *,
+        connections_max: int,
+        access_log_share: float,
+        fast_lane: bool = True,
+    ) -> None:
+        self.predict = predict
+        self.limits = limits
+        self.times = times
+        self.fast_lane = fast_lane
+        self.connections_max = connections_max
+        self.connections: set[Connection] = set()
+        self._access_log_share = access_log_share
+        self._date: object = None
+        self._date_lines = b""
+        CONNECTIONS.set_function(lambda: len(self.connections))
+
+    def sweep(self, now_s: float) -> None:
+        """Close what takes too long. Run it once a second."""
+        for connection in list(self.connections):
+            connection.check(now_s)
+
+    def log_access(self, status: int, request_id: str, path: str, seconds: float) -> None:
+        """One line for a sample of sound answers, and for every fault of ours."""
+        if status >= 500 or random.random() < self._access_log_share:  # noqa: S311 - a sample
+            _log.info(
+                "answered", status=status, request_id=request_id, path=path,
+                ms=round(seconds * 1000, 3),
+            )  # fmt: skip
+
+    def render(
+        self, reply: Reply, request_id: str, default: list[tuple[bytes, bytes]], *, keep_alive: bool
+    ) -> bytes:
+        """The whole answer as bytes; ``default`` are the server's headers of this second."""
+        if default is not self._date:
+            self._date = default
+            self._date_lines = b"".join([b"%s: %s\r\n" % pair for pair in default])
+        return b"".join(
+            (
+                STATUS_LINE[reply.status],
+                self._date_lines,
+                b"".join([b"%s: %s\r\n" % pair for pair in reply.headers]),
+                b"content-length: %d\r\nx-request-id: %s\r\n"
+                % (len(reply.body), request_id.encode()),
+                b"\r\n" if keep_alive else b"connection: close\r\n\r\n",
+                reply.body,
+            )
+        )
+
+    def refusal(self, fault: Fault, target: bytes, default: list[tuple[bytes, bytes]]) -> bytes:
+        """The answer to what is not even a request; the connection closes after it."""
+        code, detail = fault
+        request_id = secrets.token_hex(16)
+        problem = Problem(code, detail)
+        REFUSED.labels(code.value).inc()
+        count_request("edge", code.status)
+        headers = problem.headers()
+        if target.startswith(b"/v2"):
+            body = orjson.dumps({"error": detail})
+            headers["content-type"] = "application/json"
+        else:
+            body = problem_body(problem, request_id)
+            headers["content-type"] = PROBLEM_MEDIA_TYPE
+        pairs = tuple((name.encode(), value.encode()) for name, value in headers.items())
+        return self.render(Reply(code.status, body, pairs), request_id, default, keep_alive=False)
+
+
+OURS = Problem(ProblemCode.INTERNAL, "This is our fault; the logs know more.")
+FULL: Fault = (ProblemCode.OVERLOADED, "The gateway has as many connections as it may.")
+SLOW_HEAD: Fault = (ProblemCode.REQUEST_TIMEOUT, "The head did not arrive in time.")
+SLOW_BODY: Fault = (ProblemCode.REQUEST_TIMEOUT, "The body did not arrive in time.")
+UNREADABLE: Fault = (ProblemCode.MALFORMED_HTTP, "This is not HTTP/1.1 as RFC 9112 has it.")

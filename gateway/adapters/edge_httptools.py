@@ -1,0 +1,309 @@
+"""The edge: uvicorn's protocol on httptools with limits on everything, and a fast lane.
+
+Stock uvicorn bounds neither heads nor idle or slow connections, and middleware comes too late for
+that. The fast lane takes ``POST /predict`` from the parser to the verb without an ASGI scope:
+what is special (pipelining, Expect, a slow reader) goes the ordinary way.
+"""
+
+import asyncio
+import secrets
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from contracts.problems import ProblemCode
+from gateway.adapters.edge import FULL, OURS, SLOW_BODY, SLOW_HEAD, UNREADABLE, Edge
+from gateway.domain.access import CONTROL_BYTES_MAX, PREDICT_BYTES_MAX, rule_for
+from gateway.domain.exchange import Question, Reply, explains
+from gateway.domain.head import Fault, fault_in_head
+from gateway.metrics import PREDICT_SECONDS, count_request
+from kit.logs import get_logger
+from kit.problems import problem_body
+
+_log = get_logger(__name__)
+
+_IDLE, _HEAD, _BODY = range(3)
+QUICK_HEAD_BYTES = 8 * 1024
+"""A message that fits in so many bytes breaks no limit of the head."""
+
+
+class _Refused(Exception):
+    """Leaves the parser; the connection is closing."""
+
+
+class _LaneCycle:
+    """Stands where uvicorn expects the request in progress."""
+
+    def __init__(self) -> None:
+        self.response_complete = True
+        self.disconnected = False
+        self.keep_alive = True
+        self.message_event = asyncio.Event()
+
+
+class EdgeProtocol(HttpToolsProtocol):
+    """One client connection."""
+
+    def __init__(self, edge: Edge, *args: Any, **options: Any) -> None:  # uvicorn's own arguments
+        super().__init__(*args, **options)
+        self.edge = edge
+        self.reading = _IDLE
+        self.since = self.loop.time()
+        self.head_bytes = self.chunk_bytes = 0
+        self.body_bytes = self.body_bytes_max = 0
+        self.body_s_max = 30.0
+        self.refused = False
+        self.stalled_since: float | None = None
+        self.idle_s_max = edge.times.idle_s_max
+        self.url = b""
+        self.known_host: bytes | None = None
+        self.lane = _LaneCycle()
+        self.lane_task: asyncio.Task[None] | None = None
+        self.lane_fields: dict[bytes, bytes] | None = None
+        self.lane_parts: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.since = self.loop.time()
+        self.edge.connections.add(self)
+        if len(self.edge.connections) > self.edge.connections_max:
+            self._refuse(FULL)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.edge.connections.discard(self)
+        super().connection_lost(exc)
+        if self.lane_task is not None and not self.lane.response_complete:
+            self.lane_task.cancel()
+
+    # Reading
+
+    def data_received(self, data: bytes) -> None:
+        if self.refused:
+            return
+        self.chunk_bytes = len(data)
+        if self.reading == _HEAD:
+            self.head_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse(UNREADABLE)
+        except httptools.HttpParserError:
+            if not self.refused:
+                self._refuse(UNREADABLE)
+        else:
+            limits = self.edge.limits
+            if self.reading == _HEAD and self.head_bytes > (
+                limits.headers_bytes_max + limits.line_bytes_max
+            ):
+                detail = f"At most {limits.headers_bytes_max} bytes in all."
+                self._refuse((ProblemCode.HEADERS_TOO_LARGE, detail))
+
+    def on_message_begin(self) -> None:
+        # The ASGI scope is made in on_headers_complete, for requests that need one.
+        self.url = b""
+        self.headers = []
+        self.reading = _HEAD
+        self.since = self.loop.time()
+        self.head_bytes = self.chunk_bytes
+        self.body_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+        if len(self.url) > self.edge.limits.line_bytes_max:
+            detail = f"At most {self.edge.limits.line_bytes_max} bytes."
+            self._stop((ProblemCode.URI_TOO_LONG, detail))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        headers = self.headers
+        fields = dict(headers)
+        if not self._take_lane(fields):
+            self._take_road(fields)
+        self.reading = _BODY
+
+    def _take_lane(self, fields: dict[bytes, bytes]) -> bool:
+        """Whether this is a plain ``POST /predict`` that the fast lane answers."""
+        if (
+            not self.url.startswith(b"/predict")
+            or len(fields) != len(self.headers)
+            or self.head_bytes > QUICK_HEAD_BYTES
+            or fields.get(b"host") != self.known_host
+            or b"transfer-encoding" in fields
+            or b"expect" in fields
+            or b"upgrade" in fields
+            or self.flow.write_paused
+            or not self.edge.fast_lane
+            or self._answering()
+        ):
+            return False
+        rest = self.url[8:]
+        if (rest and not rest.startswith(b"?")) or self.parser.get_method() != b"POST":
+            return False
+        length = fields.get(b"content-length", b"")
+        if not length.isdigit() or len(length) > 7 or self.parser.get_http_version() != "1.1":
+            return False
+        if int(length) > PREDICT_BYTES_MAX:
+            return False
+        self.lane_fields = fields
+        self.body_bytes_max = PREDICT_BYTES_MAX
+        self.body_s_max = 30.0
+        return True
+
+    def _take_road(self, fields: dict[bytes, bytes]) -> None:
+        """The ordinary way: every check, then an ASGI request."""
+        fault = fault_in_head(
+            self.parser.get_http_version(), self.url, self.headers, self.edge.limits
+        )
+        if fault is not None:
+            self._stop(fault)
+        self.known_host = fields[b"host"]
+        path = self.url.partition(b"?")[0].decode()
+        rule = rule_for(path)
+        self.body_bytes_max = rule.body_bytes_max if rule else CONTROL_BYTES_MAX
+        self.body_s_max = rule.body_s_max if rule else self.edge.times.body_grace_s
+        if path.startswith("/v2"):
+            self.idle_s_max = self.edge.times.idle_v2_s_max
+        if int(fields.get(b"content-length", b"0")) > self.body_bytes_max:
+            self._stop(self._too_large())
+        headers, url = self.headers, self.url
+        super().on_message_begin()
+        self.headers.extend(headers)
+        self.url = url
+        self.expect_100_continue = fields.get(b"expect", b"").lower() == b"100-continue"
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self.body_bytes += len(body)
+        if self.body_bytes > self.body_bytes_max:
+            self._stop(self._too_large())
+        if self.lane_fields is not None:
+            self.lane_parts.append(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self.reading = _IDLE
+        self.since = self.loop.time()
+        fields = self.lane_fields
+        if fields is None:
+            super().on_message_complete()
+            return
+        self.lane_fields = None
+        parts, self.lane_parts = self.lane_parts, []
+        lane = self.lane
+        lane.response_complete = False
+        lane.keep_alive = self.parser.should_keep_alive()
+        self.cycle = lane  # type: ignore[assignment]  # has what uvicorn reads of a cycle
+        get = fields.get
+        question = Question(
+            request_id=secrets.token_hex(16),
+            authorization=get(b"authorization"),
+            api_key=get(b"x-api-key"),
+            timeout_ms=get(b"x-request-timeout-ms"),
+            client_request_id=get(b"x-request-id"),
+            traceparent=get(b"traceparent"),
+            body=parts[0] if len(parts) == 1 else b"".join(parts),
+            explain=explains(self.url[9:]),
+        )
+        self.lane_task = task = self.loop.create_task(self._answer(question))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    # Answering
+
+    async def _answer(self, question: Question) -> None:
+        began_s = self.loop.time()
+        try:
+            reply = await self.edge.predict(question)
+        except Exception:  # noqa: BLE001 - the edge answers whatever happens
+            _log.exception("request_failed", request_id=question.request_id, path="/predict")
+            body = problem_body(OURS, question.request_id, "/predict")
+            headers = tuple((k.encode(), v.encode()) for k, v in OURS.headers().items())
+            reply = Reply(500, body, headers)
+        seconds = self.loop.time() - began_s
+        PREDICT_SECONDS.observe(seconds)
+        count_request("predict", reply.status)
+        self.edge.log_access(reply.status, question.request_id, "/predict", seconds)
+        lane = self.lane
+        lane.response_complete = True
+        if self.transport.is_closing():
+            return
+        default = self.server_state.default_headers
+        self.transport.write(
+            self.edge.render(reply, question.request_id, default, keep_alive=lane.keep_alive)
+        )
+        if not lane.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.since = self.loop.time()
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+
+    # Ending
+
+    def pause_writing(self) -> None:
+        self.stalled_since = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self.stalled_since = None
+        super().resume_writing()
+
+    def check(self, now_s: float) -> None:
+        """Close the connection if it takes too long; called by the sweep."""
+        times, waited_s = self.edge.times, now_s - self.since
+        if self.stalled_since is not None and now_s - self.stalled_since > times.write_stall_s_max:
+            self.transport.abort()
+        elif self.reading == _HEAD:
+            if waited_s > times.head_s_max:
+                self._refuse(SLOW_HEAD)
+        elif self.reading == _BODY:
+            due = times.body_bytes_per_s_min * waited_s
+            slow = waited_s > times.body_grace_s and self.body_bytes < due
+            if waited_s > self.body_s_max or (slow and not self.flow.read_paused):
+                self._refuse(SLOW_BODY)
+        elif waited_s > self.idle_s_max and not self._answering():
+            self.transport.close()
+
+    def _answering(self) -> bool:
+        cycle: Any = self.cycle  # None before the first request, whatever uvicorn declares
+        return cycle is not None and not cycle.response_complete
+
+    def _too_large(self) -> Fault:
+        return ProblemCode.CONTENT_TOO_LARGE, f"At most {self.body_bytes_max} bytes here."
+
+    def _stop(self, fault: Fault) -> None:
+        self._refuse(fault)
+        raise _Refused
+
+    def _refuse(self, fault: Fault) -> None:
+        """Answer with a fault and close, unless another answer is still due on this connection."""
+        self.refused = True
+        cycle, answering = self.cycle, self._answering()
+        own = self.reading == _BODY and self.lane_fields is None
+        if answering and not own:
+            # Answers go in order: the one in progress is the last, and this fault gets none.
+            cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
+        if self.transport.is_closing():
+            return
+        if answering:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if self.pipeline or getattr(cycle, "response_started", False):
+                self.transport.abort()
+                return
+        default = self.server_state.default_headers
+        self.transport.write(self.edge.refusal(fault, self.url, default))
+        self.transport.close()

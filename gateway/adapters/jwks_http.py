@@ -1,0 +1,64 @@
+"""Public keys of token issuers, fetched over HTTP, once at a time, the last good set kept."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import httpx
+import jwt
+
+from gateway.ports import StoreAway
+from kit.clock import Clock
+from kit.logs import get_logger
+
+_log = get_logger(__name__)
+
+ASK_AGAIN_S = 10.0
+"""An unknown key id makes a fetch at most this often, so that forged tokens cannot make many."""
+
+
+@dataclass(slots=True)
+class _Set:
+    keys: dict[str, jwt.PyJWK] = field(default_factory=dict)
+    fetched_ns: int | None = None
+    tried_ns: int | None = None
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class JwksHttp:
+    """``SigningKeys`` by HTTP."""
+
+    def __init__(self, client: httpx.AsyncClient, clock: Clock, fresh_s: float) -> None:
+        self._client = client
+        self._clock = clock
+        self._fresh_s = fresh_s
+        self._sets: dict[str, _Set] = {}
+
+    async def key(self, jwks_url: str, key_id: str) -> object:
+        """The key of that id. Raises ``KeyError``, or ``StoreAway`` when none was ever fetched."""
+        known = self._sets.setdefault(jwks_url, _Set())
+        if self._wants_fetch(known, key_id):
+            async with known.turn:
+                if self._wants_fetch(known, key_id):  # not done by the one before us
+                    await self._fetch(jwks_url, known)
+        if known.fetched_ns is None:
+            raise StoreAway("the issuer's keys were never fetched")
+        return known.keys[key_id].key
+
+    def _wants_fetch(self, known: _Set, key_id: str) -> bool:
+        now_ns = self._clock.monotonic_ns()
+        if known.tried_ns is not None and now_ns - known.tried_ns < ASK_AGAIN_S * 1e9:
+            return False
+        stale = known.fetched_ns is None or now_ns - known.fetched_ns > self._fresh_s * 1e9
+        return stale or key_id not in known.keys
+
+    async def _fetch(self, jwks_url: str, known: _Set) -> None:
+        known.tried_ns = self._clock.monotonic_ns()
+        try:
+            answer = await self._client.get(jwks_url)
+            answer.raise_for_status()
+            fetched = jwt.PyJWKSet.from_dict(answer.json())
+        except (httpx.HTTPError, ValueError, jwt.PyJWTError) as failed:
+            _log.warning("jwks_fetch_failed", reason=type(failed).__name__)
+            return
+        known.keys = {key.key_id: key for key in fetched.keys if key.key_id}
+        known.fetched_ns = known.tried_ns

@@ -1,0 +1,204 @@
+"""One inference replica: a connection that many requests share, kept up in the background."""
+
+import asyncio
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from contracts.frames import (
+    Answer,
+    Ask,
+    FrameError,
+    FrameKind,
+    FrameReader,
+    pack_ask,
+    pack_signal,
+    unpack_answer,
+)
+from kit.logs import get_logger
+
+_log = get_logger(__name__)
+
+CONNECT_S = 1.0
+RECONNECT_S_MIN, RECONNECT_S_MAX = 0.02, 1.0
+TIMEOUTS_MAX = 5
+"""So many timeouts in a row put a replica aside."""
+EJECT_S_MIN, EJECT_S_MAX = 1.0, 30.0
+
+
+class ReplicaLost(Exception):
+    """The connection went away before the answer came."""
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """An ask on its way."""
+
+    future: "asyncio.Future[Answer]"
+    rows: int
+    size: int
+    due_ns: int
+
+
+class ReplicaLink(asyncio.Protocol):
+    """The connection to one replica. Asks of one event-loop turn go out in one write."""
+
+    def __init__(self, address: str, loop: asyncio.AbstractEventLoop) -> None:
+        self.address = address
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._reader = FrameReader()
+        self._out: list[bytes] = []
+        self._pending: dict[int, Pending] = {}
+        self._last_id = 0
+        self._lost = asyncio.Event()
+        self.rows = 0
+        """In flight: what the least busy replica is chosen by."""
+        self.bytes = 0
+        self.usable = False
+        self.timeouts = 0
+        self.ejections = 0
+        self.ejected_until_ns = 0
+        self.next_due_ns = 0
+        self.leaving = False
+
+    @property
+    def items(self) -> int:
+        """Asks in flight."""
+        return len(self._pending)
+
+    def send(self, kind: FrameKind, ask: Ask, rows: int, due_ns: int) -> tuple[int, Pending]:
+        """Queue an ask for this turn's write. The link has to be usable."""
+        self._last_id = frame_id = self._last_id + 1
+        packed = pack_ask(kind, frame_id, ask)
+        pending = Pending(self._loop.create_future(), rows, len(packed), due_ns)
+        self._pending[frame_id] = pending
+        self.rows += rows
+        self.bytes += pending.size
+        if due_ns < self.next_due_ns or not self.next_due_ns:
+            self.next_due_ns = due_ns
+        self._write(packed)
+        return frame_id, pending
+
+    def cancel(self, frame_id: int) -> None:
+        """The caller has left: tell the replica."""
+        if self._forget(frame_id) is not None and self._transport is not None:
+            self._write(pack_signal(FrameKind.CANCEL, frame_id))
+
+    def expire(self, now_ns: int) -> int:
+        """End what is past its deadline with ``TimeoutError``; how many that were."""
+        if not self.next_due_ns or now_ns < self.next_due_ns:
+            return 0
+        late = [key for key, pending in self._pending.items() if pending.due_ns <= now_ns]
+        for frame_id in late:
+            pending = self._pending[frame_id]
+            self.cancel(frame_id)
+            if not pending.future.done():
+                pending.future.set_exception(TimeoutError())
+        self.next_due_ns = min((p.due_ns for p in self._pending.values()), default=0)
+        self.timeouts += len(late)
+        return len(late)
+
+    def eject(self, now_ns: int) -> bool:
+        """Put the replica aside for a while if it timed out again and again."""
+        if self.timeouts < TIMEOUTS_MAX or now_ns < self.ejected_until_ns:
+            return False
+        self.timeouts = 0
+        seconds = min(EJECT_S_MAX, EJECT_S_MIN * 2**self.ejections)
+        self.ejections += 1
+        self.ejected_until_ns = now_ns + int(seconds * 1e9)
+        _log.warning("replica_ejected", address=self.address, seconds=seconds)
+        return True
+
+    def _forget(self, frame_id: int) -> Pending | None:
+        pending = self._pending.pop(frame_id, None)
+        if pending is not None:
+            self.rows -= pending.rows
+            self.bytes -= pending.size
+        return pending
+
+    def _write(self, packed: bytes) -> None:
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(packed)
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if self._transport is not None:
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._reader = FrameReader()
+        self._lost.clear()
+        self.usable = True
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for kind, frame_id, payload in self._reader.feed(data):
+                if kind == FrameKind.ANSWER:
+                    pending = self._forget(frame_id)
+                    if pending is not None and not pending.future.done():
+                        self.timeouts = self.ejections = 0
+                        pending.future.set_result(unpack_answer(payload))
+                elif kind == FrameKind.GOAWAY:
+                    self.usable = False
+                    self._close_when_answered()
+                else:
+                    raise FrameError(f"a replica sent a frame of kind {kind}")
+        except FrameError as broken:
+            _log.warning("replica_frames_broken", address=self.address, reason=str(broken))
+            assert self._transport is not None
+            self._transport.abort()
+            return
+        if not self.usable:
+            self._close_when_answered()
+
+    def _close_when_answered(self) -> None:
+        if not self._pending and self._transport is not None:
+            self._transport.close()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.usable = False
+        self._transport = None
+        pending, self._pending = self._pending, {}
+        self.rows = self.bytes = 0
+        for each in pending.values():
+            if not each.future.done():
+                each.future.set_exception(ReplicaLost(self.address))
+        self._lost.set()
+
+    async def keep_connected(self) -> None:
+        """Connect and reconnect until ``leaving``; run it as a task."""
+        delay_s = RECONNECT_S_MIN
+        while not self.leaving:
+            if await self._connect():
+                delay_s = RECONNECT_S_MIN
+                await self._lost.wait()
+            else:
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, RECONNECT_S_MAX)
+
+    async def _connect(self) -> bool:
+        parts = urlsplit(self.address)
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                if parts.scheme == "unix":
+                    await self._loop.create_unix_connection(lambda: self, parts.path)
+                else:
+                    host, port = parts.hostname or "127.0.0.1", parts.port or 0
+                    await self._loop.create_connection(lambda: self, host, port)
+        except (OSError, TimeoutError):
+            return False
+        return True
+
+    def leave(self) -> None:
+        """No new asks; the connection closes when the last answer has come."""
+        self.leaving, self.usable = True, False
+        self._close_when_answered()
+
+    def abort(self) -> None:
+        """Close now."""
+        self.leaving, self.usable = True, False
+        if self._transport is not None:
+            self._transport.abort()

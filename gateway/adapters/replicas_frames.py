@@ -1,0 +1,164 @@
+"""The inference replicas over frames: the least busy is asked, a failed ask may be tried once more.
+
+Replicas are a static list (``unix:///path``, ``tcp://host:port``); a name that resolves to many
+addresses (a headless service) is many replicas, and is resolved again every few seconds.
+"""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from contracts.frames import Answer, Ask, FrameKind
+from contracts.problems import ProblemCode
+from gateway.adapters.replica_link import ReplicaLink, ReplicaLost
+from gateway.metrics import REPLICA_EJECTIONS, REPLICAS_UP, RETRIES
+from kit.clock import Clock
+from kit.deadline import Deadline
+from kit.problems import Problem
+from kit.tasks import TaskOwner, periodic
+
+SWEEP_S = 0.01
+BUDGET_MAX = 20.0
+"""Second tries that may be saved up."""
+
+
+class ReplicasFrames:
+    """``Replicas`` by the frame protocol."""
+
+    def __init__(
+        self,
+        targets: Sequence[str],
+        clock: Clock,
+        *,
+        items_max: int,
+        bytes_max: int,
+        retry_budget: float,
+        resolve_s: float,
+    ) -> None:
+        self._targets = tuple(targets)
+        self._clock = clock
+        self._items_max = items_max
+        self._bytes_max = bytes_max
+        self._retry_budget = retry_budget
+        self._resolve_s = resolve_s
+        self._budget = BUDGET_MAX
+        self._links: dict[str, ReplicaLink] = {}
+        self._tasks = TaskOwner()
+
+    async def start(self) -> None:
+        """Resolve and begin to connect; absent replicas are no error."""
+        await self._resolve()
+        self._tasks.start("replicas_sweep", periodic(self._sweep, SWEEP_S), restart=True)
+        if any(urlsplit(target).scheme != "unix" for target in self._targets):
+            self._tasks.start(
+                "replicas_resolve", periodic(self._resolve, self._resolve_s), restart=True
+            )
+
+    async def stop(self) -> None:
+        """Close every connection."""
+        for link in self._links.values():
+            link.abort()
+        await self._tasks.stop()
+
+    @property
+    def up(self) -> int:
+        """How many replicas take asks."""
+        return sum(link.usable for link in self._links.values())
+
+    async def ask(self, kind: FrameKind, ask: Ask, rows: int, deadline: Deadline) -> Answer:
+        """Ask the least busy replica; once more another where nothing is lost by it.
+
+        Raises ``Problem``: dependency-unavailable, overloaded, deadline-exceeded.
+        """
+        self._budget = min(BUDGET_MAX, self._budget + self._retry_budget)
+        first = self._least_busy(None)
+        answer = await self._ask_one(first, kind, ask, rows, deadline)
+        if answer is not None and not answer.retryable:
+            return answer
+        second = self._second(first, deadline)
+        if second is not None:
+            again = await self._ask_one(second, kind, ask, rows, deadline)
+            RETRIES.labels("ok" if again is not None and again.status < 500 else "failed").inc()
+            answer = again or answer
+        if answer is None:
+            detail = "The inference replica went away, and no other can be asked."
+            raise Problem(ProblemCode.DEPENDENCY_UNAVAILABLE, detail)
+        return answer
+
+    async def _ask_one(
+        self, link: ReplicaLink, kind: FrameKind, ask: Ask, rows: int, deadline: Deadline
+    ) -> Answer | None:
+        frame_id, pending = link.send(kind, ask, rows, deadline.at_ns)
+        try:
+            return await pending.future
+        except ReplicaLost:
+            return None
+        except TimeoutError:
+            detail = "The inference replica did not answer in time."
+            raise Problem(ProblemCode.DEADLINE_EXCEEDED, detail, stage="inference") from None
+        except asyncio.CancelledError:
+            link.cancel(frame_id)
+            raise
+
+    def _least_busy(self, other_than: ReplicaLink | None) -> ReplicaLink:
+        usable = [k for k in self._links.values() if k.usable and k is not other_than]
+        if not usable:
+            detail = "No inference replica can be reached."
+            raise Problem(ProblemCode.DEPENDENCY_UNAVAILABLE, detail)
+        if len(usable) > 1:
+            now_ns = self._clock.monotonic_ns()
+            # When all are put aside, a bad replica is better than none.
+            usable = [link for link in usable if link.ejected_until_ns <= now_ns] or usable
+        link = usable[0] if len(usable) == 1 else min(usable, key=lambda each: each.rows)
+        if link.items >= self._items_max or link.bytes >= self._bytes_max:
+            raise Problem(ProblemCode.OVERLOADED, "Every inference replica is busy.")
+        return link
+
+    def _second(self, first: ReplicaLink, deadline: Deadline) -> ReplicaLink | None:
+        if deadline.passed():
+            return None
+        if self._budget < 1:
+            RETRIES.labels("no_budget").inc()
+            return None
+        try:
+            second = self._least_busy(first)
+        except Problem:
+            return None
+        self._budget -= 1
+        return second
+
+    async def _sweep(self) -> None:
+        now_ns = self._clock.monotonic_ns()
+        for link in self._links.values():
+            if link.expire(now_ns) and link.eject(now_ns):
+                REPLICA_EJECTIONS.inc()
+        REPLICAS_UP.set(self.up)
+
+    async def _resolve(self) -> None:
+        addresses: set[str] = set()
+        for target in self._targets:
+            addresses |= await self._addresses(target)
+        loop = asyncio.get_running_loop()
+        for address in addresses - self._links.keys():
+            link = self._links[address] = ReplicaLink(address, loop)
+            self._tasks.start(f"replica {address}", link.keep_connected, restart=True)
+        for address in self._links.keys() - addresses:
+            self._links.pop(address).leave()
+
+    async def _addresses(self, target: str) -> set[str]:
+        parts = urlsplit(target)
+        if parts.scheme == "unix":
+            return {target}
+        known = {address for address in self._links if address.endswith(f":{parts.port}")}
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(
+                parts.hostname, parts.port, type=socket.SOCK_STREAM
+            )
+        except OSError:
+            return known  # the name server is away; the replicas may not be
+        hosts = {str(entry[4][0]) for entry in found}
+        return {
+            f"tcp://[{host}]:{parts.port}" if ":" in host else f"tcp://{host}:{parts.port}"
+            for host in hosts
+        }

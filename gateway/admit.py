@@ -1,0 +1,86 @@
+"""Who comes in: a proven caller, within its scopes, its limit and its share in flight."""
+
+from contracts.problems import ProblemCode
+from gateway.authenticate import Authenticate, Principal, credential_in
+from gateway.domain.exchange import Reply
+from gateway.limit import Account, Limit
+from gateway.metrics import IN_FLIGHT, REFUSED
+from kit.deadline import Deadline
+from kit.problems import Problem, problem_body
+
+REQUEST_TIMEOUT_MS_MAX = 60_000
+
+
+class Admission:
+    """What the verbs that spend something ask first."""
+
+    def __init__(
+        self,
+        authenticate: Authenticate,
+        limit: Limit,
+        *,
+        in_flight_max: int,
+        in_flight_per_key_max: int,
+        request_timeout_ms: int,
+    ) -> None:
+        self.authenticate = authenticate
+        self.limit = limit
+        self._in_flight_max = in_flight_max
+        self._in_flight_per_key_max = in_flight_per_key_max
+        self._request_timeout_ms = request_timeout_ms
+        self._in_flight = 0
+        IN_FLIGHT.set_function(lambda: self._in_flight)
+
+    def principal_now(self, authorization: bytes | None, api_key: bytes | None) -> Principal | None:
+        """The caller, or None when only ``principal`` can tell. Raises ``Problem``."""
+        return self.authenticate.now(credential_in(authorization, api_key))
+
+    async def principal(self, authorization: bytes | None, api_key: bytes | None) -> Principal:
+        """The caller. Raises ``Problem`` (unauthenticated)."""
+        credential = credential_in(authorization, api_key)
+        return self.authenticate.now(credential) or await self.authenticate.later(credential)
+
+    def deadline(self, timeout_ms: bytes | None) -> Deadline:
+        """When the answer is worth nothing any more. Raises ``Problem`` (invalid-input)."""
+        if timeout_ms is None:
+            return Deadline.after_ms(self._request_timeout_ms)
+        if not timeout_ms.isdigit() or not 1 <= int(timeout_ms[:6]) <= REQUEST_TIMEOUT_MS_MAX:
+            detail = f"X-Request-Timeout-Ms is a whole number from 1 to {REQUEST_TIMEOUT_MS_MAX}."
+            raise Problem(ProblemCode.INVALID_INPUT, detail)
+        return Deadline.after_ms(int(timeout_ms[:6]))
+
+    def enter(self, principal: Principal) -> None:
+        """Count a request in. Raises ``Problem`` (overloaded)."""
+        if self._in_flight >= self._in_flight_max:
+            raise Problem(ProblemCode.OVERLOADED, "The gateway has as much in flight as it may.")
+        if principal.in_flight >= self._in_flight_per_key_max:
+            detail = f"One caller may have {self._in_flight_per_key_max} requests in flight."
+            raise Problem(ProblemCode.OVERLOADED, detail)
+        self._in_flight += 1
+        principal.in_flight += 1
+
+    def leave(self, principal: Principal) -> None:
+        """Count it out again."""
+        self._in_flight -= 1
+        principal.in_flight -= 1
+
+    def check_model(self, principal: Principal, model: str) -> None:
+        """Whether the caller may ask this model. Raises ``Problem`` (forbidden)."""
+        if model in principal.models:
+            return
+        if not principal.caller.may(f"predict:{model}"):
+            detail = "This needs the scope predict, or predict:<model> for this model."
+            raise Problem(ProblemCode.FORBIDDEN, detail)
+        if len(principal.models) < 1000:
+            principal.models.add(model)
+
+    def account(self, principal: Principal) -> Account:
+        """Whose limit is spent."""
+        return self.limit.account(principal.account, principal.policy)
+
+
+def problem_reply(problem: Problem, request_id: str, instance: str) -> Reply:
+    """A problem as an answer; counted."""
+    REFUSED.labels(problem.code.value).inc()
+    headers = tuple((name.encode(), value.encode()) for name, value in problem.headers().items())
+    return Reply(problem.code.status, problem_body(problem, request_id, instance), headers)

@@ -1,0 +1,138 @@
+"""Who is asking? An API key or a token, from the headers, proven here and nowhere else."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jwt
+
+from contracts.identity import Caller
+from contracts.problems import ProblemCode
+from gateway.domain.gcra import Policy
+from gateway.domain.keys import KeyRecord, is_scope, proves, read_key
+from gateway.ports import KeyRing, SigningKeys, StoreAway
+from gateway.settings import Issuer
+from kit.clock import Clock
+from kit.problems import Problem
+
+TOKENS_KEPT_MAX = 4096
+TOKEN_LEEWAY_S = 30
+_NO = "Send a valid API key or token in the Authorization header (Bearer) or in X-API-Key."
+
+
+@dataclass(slots=True, eq=False)
+class Principal:
+    """A proven caller, with what it may spend; one object a credential, so it can count."""
+
+    caller: Caller
+    account: str
+    """Whose limit is spent: the key's id, or the token's issuer and subject."""
+    policy: Policy
+    record: KeyRecord | None = None
+    expires_us: int | None = None
+    in_flight: int = 0
+    models: set[str] = field(default_factory=set)
+    """Models that it was found to be allowed to ask."""
+
+
+class Authenticate:
+    """Proves credentials. ``now`` waits for nothing and is what the hot path calls."""
+
+    def __init__(
+        self,
+        ring: KeyRing,
+        signing_keys: SigningKeys,
+        issuers: Sequence[Issuer],
+        token_policy: Policy,
+        clock: Clock,
+    ) -> None:
+        self._ring = ring
+        self._signing_keys = signing_keys
+        self._issuers = {issuer.issuer: issuer for issuer in issuers}
+        self._token_policy = token_policy
+        self._clock = clock
+        self._principals: dict[str, Principal] = {}
+        self._tokens: OrderedDict[bytes, Principal] = OrderedDict()
+
+    def now(self, credential: bytes) -> Principal | None:
+        """The principal of a key, or of a token seen before; None when only ``later`` can tell.
+
+        Raises ``Problem`` (unauthenticated).
+        """
+        if credential.startswith(b"ll_"):
+            return self._of_key(credential)
+        if not credential or not self._issuers or credential.count(b".") != 2:
+            raise Problem(ProblemCode.UNAUTHENTICATED, _NO)
+        known = self._tokens.get(hashlib.sha256(credential).digest())
+        if known is not None and (known.expires_us or 0) <= self._clock.wall_us():
+            raise Problem(ProblemCode.UNAUTHENTICATED, "The token has expired.")
+        return known
+
+    def _of_key(self, credential: bytes) -> Principal:
+        record = self._ring.get(read_key(credential) or "")
+        if not proves(credential, record, self._ring.pepper) or record is None:
+            raise Problem(ProblemCode.UNAUTHENTICATED, _NO)
+        if not record.live(self._clock.wall_us()):
+            raise Problem(ProblemCode.UNAUTHENTICATED, "The key has expired or was revoked.")
+        known = self._principals.get(record.id)
+        if known is None or known.record is not record:
+            policy = Policy(record.quota_rows, record.window_s)
+            known = Principal(record.caller(), record.id, policy, record)
+            self._principals[record.id] = known
+        return known
+
+    async def later(self, credential: bytes) -> Principal:
+        """Verify a token, fetching its issuer's keys if need be. Raises ``Problem``."""
+        try:
+            issuer, claims = await self._verified(credential.decode())
+        except (jwt.PyJWTError, KeyError, UnicodeDecodeError):
+            raise Problem(ProblemCode.UNAUTHENTICATED, _NO) from None
+        except StoreAway:
+            detail = "The keys of the token's issuer cannot be fetched."
+            raise Problem(ProblemCode.DEPENDENCY_UNAVAILABLE, detail) from None
+        scopes = claims.get(issuer.scope_claim, "")
+        asked = scopes.split() if isinstance(scopes, str) else scopes
+        known = frozenset(s for s in asked if isinstance(s, str) and is_scope(s))
+        name = f"{issuer.issuer}|{claims[issuer.principal_claim]}"
+        expires_us = (int(claims["exp"]) + TOKEN_LEEWAY_S) * 1_000_000
+        principal = Principal(
+            Caller(name[:128], known), name, self._token_policy, expires_us=expires_us
+        )
+        self._tokens[hashlib.sha256(credential).digest()] = principal
+        while len(self._tokens) > TOKENS_KEPT_MAX:
+            self._tokens.popitem(last=False)
+        return principal
+
+    async def _verified(self, token: str) -> tuple[Issuer, dict[str, Any]]:
+        unproven = jwt.decode(token, options={"verify_signature": False})
+        issuer = self._issuers[str(unproven.get("iss"))]
+        head = jwt.get_unverified_header(token)
+        if head.get("alg") not in issuer.algorithms:  # before any key is fetched for it
+            raise jwt.InvalidAlgorithmError
+        key = await self._signing_keys.key(issuer.jwks_url, str(head.get("kid", "")))
+        claims = jwt.decode(
+            token,
+            key=key,  # type: ignore[arg-type]  # the union of key types is PyJWT's own
+            algorithms=list(issuer.algorithms),
+            audience=issuer.audience,
+            issuer=issuer.issuer,
+            leeway=TOKEN_LEEWAY_S,
+            options={"require": ["iss", "aud", "exp", issuer.principal_claim]},
+        )
+        return issuer, claims
+
+
+def credential_in(authorization: bytes | None, api_key: bytes | None) -> bytes:
+    """What the caller shows: ``Authorization: Bearer`` or ``X-API-Key``, not two different ones.
+
+    Raises ``Problem`` (unauthenticated).
+    """
+    if authorization is None:
+        return api_key or b""
+    kind, _, shown = authorization.partition(b" ")
+    shown = shown.strip()
+    if kind.lower() != b"bearer" or (api_key is not None and api_key != shown):
+        raise Problem(ProblemCode.UNAUTHENTICATED, _NO)
+    return shown

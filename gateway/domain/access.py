@@ -1,0 +1,119 @@
+"""Which path belongs to which service, which scope opens it, and how large a body may be.
+
+Default deny: a path that is not in this table does not exist for callers.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from contracts.identity import Caller
+
+Service = Literal["gateway", "inference", "registry", "feature_store", "monitor"]
+OPEN = ""
+"""The scope of what anybody may read: vital signs, documentation, problem pages."""
+ANY_PREDICT = "predict:*"
+"""``predict``, or ``predict:<model>`` for at least one model."""
+
+KIB, MIB = 1024, 1024 * 1024
+CONTROL_BYTES_MAX = 64 * KIB
+PREDICT_BYTES_MAX = 4 * MIB
+ARTIFACT_BYTES_MAX = 2048 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Requests whose path matches ``pattern`` go to ``service``; ``read`` covers GET and HEAD."""
+
+    pattern: str
+    service: Service
+    read: str | None
+    write: str | None
+    """Scope of POST, PUT, PATCH and DELETE; None: there is nothing to write."""
+    body_bytes_max: int = CONTROL_BYTES_MAX
+    body_s_max: float = 30.0
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(r"/(healthz|readyz|metrics|openapi\.json)", "gateway", OPEN, None),
+    Rule(r"/(docs|redoc|static-offline-docs)(/.*)?", "gateway", OPEN, None),
+    Rule(r"/problems(/[a-z-]+)?", "gateway", OPEN, None),
+    Rule(r"/predict", "gateway", None, ANY_PREDICT, PREDICT_BYTES_MAX),
+    Rule(r"/v1/keys(/.*)?", "gateway", "admin", "admin"),
+    Rule(r"/v2/health/(live|ready)", "inference", OPEN, None),
+    Rule(r"/v2(/.*)?", "inference", ANY_PREDICT, ANY_PREDICT, PREDICT_BYTES_MAX),
+    Rule(
+        r"/v1/models/[^/]+/versions",
+        "registry",
+        "registry:read",
+        "registry:write",
+        ARTIFACT_BYTES_MAX,
+        600.0,
+    ),
+    Rule(
+        r"/v1/models/[^/]+/versions/[^/]+/(transitions|overrides)(/.*)?",
+        "registry",
+        "registry:read",
+        "registry:promote",
+    ),
+    Rule(r"/v1/(rollouts|experiments)(/.*)?", "registry", "registry:read", "registry:promote"),
+    Rule(r"/v1/(models|webhooks)(/.*)?", "registry", "registry:read", "registry:write"),
+    Rule(r"/v1/artifacts/.+", "registry", "registry:read", None),
+    Rule(r"/v1/(audit|routing|lineage)(/.*)?", "registry", "registry:read", "registry:write"),
+    Rule(
+        r"/v1/features/(online|historical)",
+        "feature_store",
+        "features:read",
+        "features:read",
+        PREDICT_BYTES_MAX,
+    ),
+    Rule(
+        r"/v1/features/push",
+        "feature_store",
+        None,
+        "features:write",
+        64 * MIB,
+        120.0,
+    ),
+    Rule(r"/v1/features(/.*)?", "feature_store", "features:read", "features:write", MIB),
+    Rule(
+        r"/v1/(labels|events)(/.*)?", "monitor", "monitor:read", "labels:write", PREDICT_BYTES_MAX
+    ),
+    Rule(
+        r"/v1/(drift|quality|alerts|baselines|reports|evidence)(/.*)?",
+        "monitor",
+        "monitor:read",
+        "monitor:write",
+        PREDICT_BYTES_MAX,
+    ),
+)
+_COMPILED = tuple((re.compile(rule.pattern), rule) for rule in RULES)
+_READS = frozenset({"GET", "HEAD"})
+_WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+
+def rule_for(path: str) -> Rule | None:
+    """The first rule that matches the whole path, or None: there is no such thing."""
+    for pattern, rule in _COMPILED:
+        if pattern.fullmatch(path):
+            return rule
+    return None
+
+
+def scope_for(rule: Rule, method: str) -> str | None:
+    """The scope that this method needs, or None when the method is not allowed."""
+    if method in _READS:
+        return rule.read
+    return rule.write if method in _WRITES else None
+
+
+def may(caller: Caller, scope: str) -> bool:
+    """Whether the caller holds the scope of a rule."""
+    if scope == ANY_PREDICT:
+        return caller.may("predict") or any(held.startswith("predict:") for held in caller.scopes)
+    return caller.may(scope)
+
+
+def brings_no_body(method: str) -> bool:
+    """Whether the method brings no body."""
+    return method in _READS

@@ -1,0 +1,153 @@
+"""The envelope of a prediction request, read strictly and without repeating what was sent.
+
+orjson refuses NaN, Infinity, numbers beyond a double, lone surrogates, a byte order mark and
+trailing bytes, and parses 1 MB in milliseconds; it keeps the last of duplicate names, so those are
+found here: writing the parsed document again loses a colon for each.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from contracts.problems import ProblemCode
+
+ROWS_MAX = 10_000
+CELLS_MAX = 200_000
+ERRORS_MAX = 20
+_MODEL = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_SAFE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_SCALARS = (str, int, float, bool, type(None))
+_MEMBERS = {"model", "instances"}
+
+
+class BadEnvelope(Exception):
+    """The request cannot be asked of any model. ``errors`` are ``{pointer, code}``, at most 20."""
+
+    def __init__(
+        self, code: ProblemCode, detail: str, errors: Sequence[Mapping[str, str]] = ()
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.errors = [dict(error) for error in errors[:ERRORS_MAX]]
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A well-formed question: ``rows`` instances for ``model``."""
+
+    model: str
+    rows: int
+    body: bytes
+    """The document written anew: what goes on has one reading only."""
+
+
+def read_envelope(body: bytes) -> Envelope:
+    """Read the JSON of ``POST /predict``. Raises ``BadEnvelope``."""
+    document = read_json(body)
+    if type(document) is not dict:
+        raise _invalid([_error("", "object_expected")])
+    model, instances = document.get("model"), document.get("instances")
+    if (
+        document.keys() != _MEMBERS
+        or type(model) is not str
+        or _MODEL.fullmatch(model) is None
+        or type(instances) is not list
+        or not instances
+    ):
+        raise _invalid(_envelope_errors(document))
+    if len(instances) > ROWS_MAX:
+        raise _invalid([_error("/instances", f"more_than_{ROWS_MAX}_rows")])
+    try:
+        written = orjson.dumps(document)
+    except orjson.JSONEncodeError:  # nested deeper than it writes, so no scalars
+        raise _invalid(_instance_errors(instances)) from None
+    # Scalars only: each row brings one brace and the document two. Braces inside strings, or a
+    # fault, take the thorough way; a sound batch of 100 rows is passed in 3 µs instead of 40.
+    if set(map(type, instances)) != {dict} or written.count(b"{") + written.count(b"[") != 2 + len(
+        instances
+    ):
+        errors = _instance_errors(instances)
+        if errors:
+            raise _invalid(errors)
+    if sum(map(len, instances)) > CELLS_MAX:
+        raise _invalid([_error("/instances", f"more_than_{CELLS_MAX}_cells")])
+    if has_duplicate_names(body, written):
+        raise BadEnvelope(ProblemCode.MALFORMED_JSON, "A name stands twice in one object.")
+    return Envelope(model, len(instances), written)
+
+
+def read_json(body: bytes) -> Any:  # a JSON value
+    """Parse strictly. Raises ``BadEnvelope`` (malformed-json) for what is no JSON document."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as broken:
+        detail = f"Not a JSON document (RFC 8259, UTF-8); reading stopped at byte {broken.pos}."
+        raise BadEnvelope(ProblemCode.MALFORMED_JSON, detail) from None
+
+
+def has_duplicate_names(body: bytes, written: bytes) -> bool:
+    """Whether an object in ``body`` has a name twice; ``written`` is the parsed document dumped."""
+    if b"\\u003" not in body:  # no colon hides in an escape
+        return body.count(b":") != written.count(b":")
+    found = False
+
+    def note(pairs: list[tuple[str, object]]) -> None:
+        nonlocal found
+        found = found or len({name for name, _ in pairs}) != len(pairs)
+
+    json.loads(body, object_pairs_hook=note)
+    return found
+
+
+def _invalid(errors: list[dict[str, str]]) -> BadEnvelope:
+    where = ", ".join(f"{error['pointer'] or '/'} ({error['code']})" for error in errors[:3])
+    return BadEnvelope(ProblemCode.INVALID_INPUT, f"The request does not fit: {where}.", errors)
+
+
+def _error(pointer: str, code: str) -> dict[str, str]:
+    return {"pointer": pointer, "code": code}
+
+
+def _envelope_errors(document: dict[str, Any]) -> list[dict[str, str]]:
+    errors = []
+    model, instances = document.get("model"), document.get("instances")
+    if "model" not in document:
+        errors.append(_error("/model", "missing"))
+    elif not isinstance(model, str) or _MODEL.fullmatch(model) is None:
+        errors.append(_error("/model", "model_name_expected"))
+    if "instances" not in document:
+        errors.append(_error("/instances", "missing"))
+    elif not isinstance(instances, list):
+        errors.append(_error("/instances", "array_expected"))
+    elif not instances:
+        errors.append(_error("/instances", "empty"))
+    if document.keys() - _MEMBERS:
+        errors.append(_error("", "unknown_member"))
+    return errors
+
+
+def _instance_errors(instances: list[Any]) -> list[dict[str, str]]:
+    errors: list[dict[str, str]] = []
+    for index, instance in enumerate(instances):
+        if not isinstance(instance, dict):
+            errors.append(_error(f"/instances/{index}", "object_expected"))
+        else:
+            errors += [
+                _error(_pointer(index, name), "scalar_expected")
+                for name, value in instance.items()
+                if not isinstance(value, _SCALARS)
+            ]
+        if len(errors) >= ERRORS_MAX:
+            break
+    return errors[:ERRORS_MAX]
+
+
+def _pointer(index: int, name: str) -> str:
+    """Names that look like fields are told; anything else stays with the caller."""
+    safe = _SAFE_NAME.fullmatch(name) is not None
+    return f"/instances/{index}/{name}" if safe else f"/instances/{index}"

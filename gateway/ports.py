@@ -1,0 +1,82 @@
+"""What the gateway's verbs need from outside."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from contracts.frames import Answer, Ask, FrameKind
+from gateway.domain.gcra import Grant, Policy
+from gateway.domain.keys import KeyRecord
+from kit.deadline import Deadline
+
+
+class StoreAway(Exception):
+    """What is needed from outside cannot be reached in time."""
+
+
+class KeyRing(Protocol):
+    """The keys that this gateway knows right now; no waiting."""
+
+    @property
+    def pepper(self) -> bytes:
+        """The secret of the digests."""
+
+    def get(self, key_id: str) -> KeyRecord | None:
+        """The record of that id."""
+
+    def all(self) -> tuple[KeyRecord, ...]:
+        """Every record."""
+
+    async def put(self, record: KeyRecord) -> None:
+        """Store a new or revoked record for every gateway. Raises ``StoreAway``."""
+
+
+class LeaseStore(Protocol):
+    """Where rate limits of all gateways meet."""
+
+    async def lease(self, name: str, policy: Policy, wanted: int, least: int) -> Grant:
+        """Debit rows. Raises ``StoreAway``."""
+
+    async def refund(self, name: str, policy: Policy, rows: int) -> None:
+        """Give rows back that were leased and not spent. Raises ``StoreAway``."""
+
+
+class SigningKeys(Protocol):
+    """The public keys of token issuers."""
+
+    async def key(self, jwks_url: str, key_id: str) -> object:
+        """The key, fetched when it is not known. Raises ``StoreAway`` or ``KeyError``."""
+
+
+class Replicas(Protocol):
+    """The inference replicas."""
+
+    async def ask(self, kind: FrameKind, ask: Ask, rows: int, deadline: Deadline) -> Answer:
+        """Ask the least busy one, and once more another where that is safe.
+
+        Raises ``Problem``: dependency-unavailable (nothing was computed), overloaded,
+        deadline-exceeded.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamAnswer:
+    """An answer on its way: the body comes in pieces, and must be read or closed."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: AsyncIterator[bytes]
+
+
+class Upstream(Protocol):
+    """A service behind the gateway that speaks HTTP."""
+
+    async def send(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: AsyncIterator[bytes] | None,
+        deadline: Deadline,
+    ) -> UpstreamAnswer:
+        """Pass a request on. Raises ``StoreAway`` (no connection) or ``TimeoutError``."""

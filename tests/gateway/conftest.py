@@ -1,0 +1,43 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.replica import FakeReplica
+from tests.gateway.running import Running, make_key, running_gateway
+from tests.polling import until
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """The state directory of one gateway."""
+    return tmp_path
+
+
+@pytest.fixture
+def key(state: Path) -> str:
+    """A key that may ask every model."""
+    return make_key(state, "ann", "predict")
+
+
+@pytest.fixture
+async def replica(state: Path) -> AsyncIterator[FakeReplica]:
+    """A replica that answers with what it was asked."""
+    fake = FakeReplica(state / "r0.sock")
+    await fake.start()
+    yield fake
+    await fake.stop()
+
+
+@pytest.fixture
+async def gateway(
+    state: Path, key: str, replica: FakeReplica, redis_url: str
+) -> AsyncIterator[Running]:
+    """A gateway with one replica and the key."""
+    async with running_gateway(state, redis_url, inference_frames=(replica.address,)) as running:
+
+        async def ready() -> bool:
+            return (await running.http.get("/readyz")).status_code == 200
+
+        await until(ready)
+        yield running

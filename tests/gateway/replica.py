@@ -1,0 +1,99 @@
+"""A replica that speaks the real frames and answers by a rule; it stands in for inference."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+
+from contracts.frames import (
+    Answer,
+    Ask,
+    FrameKind,
+    FrameReader,
+    pack_answer,
+    pack_signal,
+    unpack_ask,
+)
+
+Rule = Callable[[int, Ask], Answer | None]
+"""(kind, ask) -> the answer, or None for no answer at all."""
+
+
+def echo(kind: int, ask: Ask) -> Answer:
+    """Answers with what was asked, a model called ``absent`` with 404."""
+    if ask.target == "absent":
+        headers = b"content-type: application/problem+json\n"
+        return Answer(404, b'{"code":"not-found"}', headers=headers)
+    body = orjson.loads(ask.body) if ask.body else None
+    seen = {
+        "kind": kind,
+        "target": ask.target,
+        "principal": ask.principal,
+        "request_id": ask.request_id.hex(),
+        "headers": ask.headers.decode(),
+        "traceparent": ask.traceparent,
+        "explain": ask.explain,
+        "remaining_ms": ask.remaining_ms,
+        "body": body,
+    }
+    return Answer(200, orjson.dumps(seen))
+
+
+class FakeReplica:
+    """Listens on a unix socket. Counts what it was asked and what was cancelled."""
+
+    def __init__(self, path: Path, rule: Rule = echo) -> None:
+        self.address = f"unix://{path}"
+        self._path = path
+        self.rule = rule
+        self.asked: list[Ask] = []
+        self.reads: list[int] = []
+        """Frames that each read brought."""
+        self.cancelled = 0
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def start(self) -> None:
+        """Listen."""
+        self._path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, self._path)
+
+    async def stop(self) -> None:
+        """Die: the listener and every connection."""
+        assert self._server is not None
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        self._path.unlink(missing_ok=True)
+        await asyncio.sleep(0)
+
+    def go_away(self) -> None:
+        """Say that no new asks are wanted on the connections there are."""
+        for writer in self._writers:
+            writer.write(pack_signal(FrameKind.GOAWAY))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        frames = FrameReader()
+        self._writers.add(writer)
+        try:
+            while data := await reader.read(1 << 20):
+                whole = list(frames.feed(data))
+                self.reads.append(len(whole))
+                for kind, frame_id, payload in whole:
+                    self._take(writer, kind, frame_id, payload)
+        except ConnectionError:
+            pass
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    def _take(self, writer: asyncio.StreamWriter, kind: int, frame_id: int, payload: bytes) -> None:
+        if kind == FrameKind.CANCEL:
+            self.cancelled += 1
+            return
+        ask = unpack_ask(payload)
+        self.asked.append(ask)
+        answer = self.rule(kind, ask)
+        if answer is not None:
+            writer.write(pack_answer(frame_id, answer))

@@ -1,0 +1,229 @@
+import asyncio
+from pathlib import Path
+
+import httpx
+import orjson
+import pytest
+
+from contracts.frames import Answer, Ask
+from tests.gateway.replica import FakeReplica, echo
+from tests.gateway.running import Running, make_key, running_gateway
+from tests.polling import until
+
+BODY = {"model": "delay", "instances": [{"carrier": "UA"}, {"carrier": "AA"}]}
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+async def ask(gateway: Running, key: str, **options: object) -> httpx.Response:
+    return await gateway.http.post("/predict", json=BODY, headers=bearer(key), **options)  # type: ignore[arg-type]
+
+
+async def test_a_prediction_reaches_the_replica_with_its_caller(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    headers = {**bearer(key), "x-request-id": "mine-7", "x-request-timeout-ms": "700"}
+    for _ in range(2):  # the first goes the ordinary way, the second by the fast lane
+        answer = await gateway.http.post(
+            "/predict?explain_features=true", json=BODY, headers=headers
+        )
+        assert answer.status_code == 200
+        seen = answer.json()
+        assert seen["body"] == BODY
+        assert (seen["target"], seen["principal"], seen["headers"]) == ("delay", "ann", "mine-7")
+        assert seen["explain"] is True
+        assert 0 < seen["remaining_ms"] <= 700
+        assert seen["request_id"] == answer.headers["x-request-id"]
+        assert seen["traceparent"].split("-")[1] == seen["request_id"]
+        assert answer.headers["content-type"] == "application/json"
+
+
+async def test_an_api_key_header_serves_as_well(gateway: Running, key: str) -> None:
+    answer = await gateway.http.post("/predict", json=BODY, headers={"x-api-key": key})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": "Bearer ll_test_0_1_2"},
+        {"authorization": "Bearer"},
+        {"authorization": "Basic YTpi"},
+        {"authorization": "Bearer a.b.c"},
+        {"authorization": "Bearer \xe9"},
+    ],
+)
+async def test_a_refused_caller_costs_no_inference(
+    gateway: Running, replica: FakeReplica, headers: dict[str, str]
+) -> None:
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    for _ in range(2):
+        answer = await gateway.http.post("/predict", json=BODY, headers=raw)
+        assert answer.status_code == 401
+        assert answer.json()["code"] == "unauthenticated"
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert replica.asked == []
+
+
+async def test_two_different_credentials_are_none(gateway: Running, key: str) -> None:
+    headers = {**bearer(key), "x-api-key": "ll_test_0_1_2"}
+    answer = await gateway.http.post("/predict", json=BODY, headers=headers)
+    assert answer.status_code == 401
+
+
+async def test_a_key_in_the_query_opens_nothing(gateway: Running, key: str) -> None:
+    answer = await gateway.http.post(f"/predict?api_key={key}", json=BODY)
+    assert answer.status_code == 401
+
+
+async def test_a_key_opens_the_models_of_its_scopes_only(
+    state: Path, redis_url: str, replica: FakeReplica
+) -> None:
+    narrow = make_key(state, "bob", "predict:other")
+    reader = make_key(state, "eve", "monitor:read")
+    async with running_gateway(state, redis_url, inference_frames=(replica.address,)) as gateway:
+        await until(lambda: replica._writers != set())
+        for _ in range(2):
+            assert (await ask(gateway, narrow)).status_code == 403
+            assert (await ask(gateway, reader)).status_code == 403
+        body = {**BODY, "model": "other"}
+        answer = await gateway.http.post("/predict", json=body, headers=bearer(narrow))
+        assert answer.status_code == 200
+    assert len(replica.asked) == 1
+
+
+async def test_an_unknown_model_is_the_replicas_404(gateway: Running, key: str) -> None:
+    body = {**BODY, "model": "absent"}
+    for _ in range(2):
+        answer = await gateway.http.post("/predict", json=body, headers=bearer(key))
+        assert answer.status_code == 404
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b"", 400, "malformed-json"),
+        (b"{", 400, "malformed-json"),
+        (b'{"model":"m","instances":[{"x":NaN}]}', 400, "malformed-json"),
+        (b'{"model":"m","instances":[{"x":1e400}]}', 400, "malformed-json"),
+        (b'{"model":"m","instances":[{"x":1,"x":2}]}', 400, "malformed-json"),
+        (b"[]", 422, "invalid-input"),
+        (b'{"model":"m","instances":[]}', 422, "invalid-input"),
+        (b'{"model":"m","instances":[{"x":[]}]}', 422, "invalid-input"),
+    ],
+)
+async def test_a_bad_envelope_is_refused_by_the_catalogue(
+    gateway: Running, key: str, replica: FakeReplica, content: bytes, status: int, code: str
+) -> None:
+    for _ in range(2):
+        answer = await gateway.http.post("/predict", content=content, headers=bearer(key))
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    assert replica.asked == []
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "1.5", "x", "60001", "9" * 30])
+async def test_a_time_out_that_is_none_is_refused(gateway: Running, key: str, given: str) -> None:
+    headers = {**bearer(key), "x-request-timeout-ms": given}
+    answer = await gateway.http.post("/predict", json=BODY, headers=headers)
+    assert answer.status_code == 422
+
+
+async def test_other_methods_are_not_allowed(gateway: Running, key: str) -> None:
+    answer = await gateway.http.get("/predict", headers=bearer(key))
+    assert answer.status_code == 405
+
+
+async def test_what_arrives_together_goes_on_together(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    await asyncio.gather(*(ask(gateway, key) for _ in range(40)))
+    replica.reads.clear()
+    answers = await asyncio.gather(*(ask(gateway, key) for _ in range(40)))
+    assert {answer.status_code for answer in answers} == {200}
+    ids = {answer.json()["request_id"] for answer in answers}
+    assert len(ids) == 40
+    assert sum(replica.reads) == 40
+    assert len(replica.reads) < 40
+
+
+async def test_an_idle_gateway_sends_at_once(gateway: Running, key: str) -> None:
+    loop = asyncio.get_running_loop()
+    for _ in range(3):
+        await ask(gateway, key)
+    best_s = 1.0
+    for _ in range(20):
+        began_s = loop.time()
+        await ask(gateway, key)
+        best_s = min(best_s, loop.time() - began_s)
+    assert best_s < 0.01  # a delay to gather more would be seen here
+
+
+async def test_a_late_answer_is_a_504_and_is_cancelled(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    await ask(gateway, key)
+    replica.rule = lambda kind, asked: None
+    headers = {**bearer(key), "x-request-timeout-ms": "30"}
+    answer = await gateway.http.post("/predict", json=BODY, headers=headers)
+    assert (answer.status_code, answer.json()["stage"]) == (504, "inference")
+    await until(lambda: replica.cancelled == 1)
+
+
+async def test_a_caller_that_leaves_hurts_nobody(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    await ask(gateway, key)
+
+    def silent_for_the_leaver(kind: int, asked: Ask) -> Answer | None:
+        return None if b"leaver" in asked.headers else echo(kind, asked)
+
+    replica.rule = silent_for_the_leaver
+    body = orjson.dumps(BODY)
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+    head += f"X-Request-Id: leaver\r\nContent-Length: {len(body)}\r\n\r\n"
+    _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(head.encode() + body)
+    await until(lambda: any(b"leaver" in asked.headers for asked in replica.asked))
+    staying = [ask(gateway, key) for _ in range(5)]
+    writer.close()
+    assert {answer.status_code for answer in await asyncio.gather(*staying)} == {200}
+    await until(lambda: replica.cancelled == 1)
+
+
+async def test_more_in_flight_than_allowed_is_refused_at_once(
+    state: Path, key: str, redis_url: str, replica: FakeReplica
+) -> None:
+    options = {"inference_frames": (replica.address,), "in_flight_per_key_max": 3}
+    async with running_gateway(state, redis_url, **options) as gateway:
+        await until(lambda: replica._writers != set())
+        replica.rule = lambda kind, asked: None
+        headers = {**bearer(key), "x-request-timeout-ms": "300"}
+        answers = await asyncio.gather(
+            *(gateway.http.post("/predict", json=BODY, headers=headers) for _ in range(8))
+        )
+        refused = [answer for answer in answers if answer.status_code == 503]
+        assert len(refused) == 5
+        assert all(answer.headers["retry-after"] == "1" for answer in refused)
+
+
+async def test_without_a_replica_the_answer_is_a_503_at_once(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    await ask(gateway, key)
+    await replica.stop()
+    answer = await ask(gateway, key)
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert answer.elapsed.total_seconds() < 0.1
+    await replica.start()
+
+    async def answered() -> bool:
+        return (await ask(gateway, key)).status_code == 200
+
+    await until(answered)
