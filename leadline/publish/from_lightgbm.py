@@ -14,6 +14,9 @@ from leadline.publish.rows import Floats, Rows, Scores, matrix
 
 _CATEGORICAL = 1  # the lowest bit of a node's decision type
 _OPSET = 15
+_ZERO = 1.0000000180025095e-35
+"""LightGBM reads anything as near to zero as zero, and splits there at this value; there is
+nothing between the two to ask about (zero itself is among the edge rows)."""
 
 
 def convert_lightgbm_model(model: Any, task: Task) -> Original:
@@ -91,7 +94,7 @@ def _thresholds(booster: Booster, task: Task) -> dict[str, Floats]:
     while open_nodes:
         node = open_nodes.pop()
         if "split_index" in node:
-            if node["decision_type"] == "<=":
+            if node["decision_type"] == "<=" and abs(node["threshold"]) > _ZERO:
                 found.setdefault(node["split_feature"], set()).add(float(node["threshold"]))
             open_nodes += [node["left_child"], node["right_child"]]
     return {task.names[index]: np.array(sorted(values)) for index, values in found.items()}
