@@ -138,6 +138,7 @@ def _edge(settings: GatewaySettings, predict: Predict) -> Edge:
             idle_s_max=settings.idle_s_max,
             idle_v2_s_max=settings.idle_v2_s_max,
             body_bytes_per_s_min=settings.body_bytes_per_s_min,
+            body_grace_s=settings.body_grace_s,
         ),
         connections_max=settings.connections_max,
         access_log_share=settings.access_log_share,

@@ -64,6 +64,9 @@ class GatewaySettings(ServiceSettings):
         default=75.0, gt=0, description="Inference clients keep a connection for 65 s."
     )
     body_bytes_per_s_min: float = Field(default=1024.0, ge=0)
+    body_grace_s: float = Field(
+        default=5.0, gt=0, description="Before this a body's rate says nothing."
+    )
     line_bytes_max: int = Field(default=8 * 1024, ge=1024)
     header_bytes_max: int = Field(default=8 * 1024, ge=1024, description="One header.")
     headers_bytes_max: int = Field(default=32 * 1024, ge=1024, description="All of them.")

@@ -27,6 +27,10 @@ _IDLE, _HEAD, _BODY = range(3)
 QUICK_HEAD_BYTES = 8 * 1024
 """A message that fits in so many bytes breaks no limit of the head."""
 
+LINGER_S_MAX = 2.0
+LINGER_BYTES_MAX = 64 * 1024 * 1024
+"""A refused caller may go on sending for a moment, unheard, so that it can read why."""
+
 
 class _Refused(Exception):
     """Leaves the parser; the connection is closing."""
@@ -54,6 +58,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self.body_bytes = self.body_bytes_max = 0
         self.body_s_max = 30.0
         self.refused = False
+        self.lingering_since: float | None = None
         self.stalled_since: float | None = None
         self.idle_s_max = edge.times.idle_s_max
         self.url = b""
@@ -80,6 +85,9 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self.refused:
+            self.body_bytes += len(data)
+            if self.body_bytes > LINGER_BYTES_MAX:
+                self.transport.abort()
             return
         self.chunk_bytes = len(data)
         if self.reading == _HEAD:
@@ -89,8 +97,7 @@ class EdgeProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             self._refuse(UNREADABLE)
         except httptools.HttpParserError:
-            if not self.refused:
-                self._refuse(UNREADABLE)
+            self._refuse(UNREADABLE)
         else:
             limits = self.edge.limits
             if self.reading == _HEAD and self.head_bytes > (
@@ -262,8 +269,12 @@ class EdgeProtocol(HttpToolsProtocol):
     def check(self, now_s: float) -> None:
         """Close the connection if it takes too long; called by the sweep."""
         times, waited_s = self.edge.times, now_s - self.since
-        if self.stalled_since is not None and now_s - self.stalled_since > times.write_stall_s_max:
-            self.transport.abort()
+        if self.lingering_since is not None:
+            if now_s - self.lingering_since > LINGER_S_MAX:
+                self.transport.abort()
+        elif self.stalled_since is not None:
+            if now_s - self.stalled_since > times.write_stall_s_max:
+                self.transport.abort()
         elif self.reading == _HEAD:
             if waited_s > times.head_s_max:
                 self._refuse(SLOW_HEAD)
@@ -288,6 +299,8 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def _refuse(self, fault: Fault) -> None:
         """Answer with a fault and close, unless another answer is still due on this connection."""
+        if self.refused:
+            return
         self.refused = True
         cycle, answering = self.cycle, self._answering()
         own = self.reading == _BODY and self.lane_fields is None
@@ -306,4 +319,8 @@ class EdgeProtocol(HttpToolsProtocol):
                 return
         default = self.server_state.default_headers
         self.transport.write(self.edge.refusal(fault, self.url, default))
-        self.transport.close()
+        # Closing with bytes unread would reset the connection and lose the answer: say that nothing
+        # more comes, and let the sweep close.
+        self.lingering_since = self.loop.time()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()

@@ -1,0 +1,299 @@
+"""Raw sockets against the whole gateway: what no HTTP client would send."""
+
+import asyncio
+import re
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.gateway.replica import FakeReplica
+from tests.gateway.running import Running, running_gateway
+from tests.polling import until
+
+BODY = b'{"model":"delay","instances":[{"carrier":"UA"}]}'
+
+
+def predict(key: str, *, extra: bytes = b"", body: bytes = BODY, close: bool = True) -> bytes:
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + key.encode()
+    head += b"\r\nContent-Length: %d\r\n" % len(body) + extra
+    return head + (b"Connection: close\r\n\r\n" if close else b"\r\n") + body
+
+
+def status_of(answer: bytes) -> int:
+    assert answer.startswith(b"HTTP/1.1 "), answer[:200]
+    return int(answer[9:12])
+
+
+def problem_of(answer: bytes) -> str:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head
+    assert b"connection: close" in head
+    return str(orjson.loads(body)["code"])
+
+
+MALFORMED = [
+    pytest.param(b"GET /healthz HTTP/1.1\r\n\r\n", id="no host"),
+    pytest.param(b"GET /healthz HTTP/1.1\r\nHost:\r\n\r\n", id="empty host"),
+    pytest.param(b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", id="two hosts"),
+    pytest.param(b"GET /healthz HTTP/1.1\r\nHost: a b\r\n\r\n", id="host with a space"),
+    pytest.param(b"GET /healthz\r\n\r\n", id="HTTP/0.9"),
+    pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", id="HTTP/2 preface"),
+    pytest.param(b"GET /healthz HTTP/1.2\r\nHost: x\r\n\r\n", id="HTTP/1.2"),
+    pytest.param(b"GET http://x/healthz HTTP/1.1\r\nHost: x\r\n\r\n", id="absolute form"),
+    pytest.param(b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n", id="CONNECT"),
+    pytest.param(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", id="asterisk"),
+    pytest.param(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked"
+        b"\r\n\r\n0\r\n\r\n",
+        id="CL and TE",
+    ),
+    pytest.param(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 4"
+        b"\r\n\r\n0\r\n\r\n",
+        id="TE and CL",
+    ),
+    pytest.param(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        id="TE of two codings",
+    ),
+    pytest.param(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        id="TE unknown",
+    ),
+    pytest.param(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        id="TE twice",
+    ),
+    pytest.param(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+        id="space before the colon",
+    ),
+    pytest.param(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        id="two lengths",
+    ),
+    pytest.param(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2, 2\r\n\r\n{}", id="length list"
+    ),
+    pytest.param(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: +2\r\n\r\n{}", id="signed length"
+    ),
+    pytest.param(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: -2\r\n\r\n{}", id="negative length"
+    ),
+    pytest.param(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n",
+        id="bad chunk size",
+    ),
+    pytest.param(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}xx0\r\n",
+        id="bad chunk end",
+    ),
+    pytest.param(b"GET /healthz HTTP/1.1\r\nHost: x\r\n folded: 1\r\n\r\n", id="folded header"),
+    pytest.param(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: a\0b\r\n\r\n", id="NUL in a header"),
+    pytest.param(b"GET /healthz HTTP/1.1\nHost: x\n\n", id="bare line feeds"),
+    pytest.param(
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        id="upgrade",
+    ),
+    pytest.param(b"GET /v1/%2e%2e/healthz HTTP/1.1\r\nHost: x\r\n\r\n", id="escaped dots"),
+    pytest.param(b"GET /v1/../healthz HTTP/1.1\r\nHost: x\r\n\r\n", id="dots"),
+    pytest.param(b"GET /v1%2Fmodels HTTP/1.1\r\nHost: x\r\n\r\n", id="escaped slash"),
+    pytest.param(b"GET /v1%5cmodels HTTP/1.1\r\nHost: x\r\n\r\n", id="escaped backslash"),
+    pytest.param(b"GET /v1/models%00 HTTP/1.1\r\nHost: x\r\n\r\n", id="escaped NUL"),
+    pytest.param(b"GET /v1/%ff HTTP/1.1\r\nHost: x\r\n\r\n", id="not UTF-8"),
+    pytest.param(b"GET /v1/%zz HTTP/1.1\r\nHost: x\r\n\r\n", id="no escape"),
+    pytest.param(b"GET //healthz HTTP/1.1\r\nHost: x\r\n\r\n", id="two slashes"),
+    pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", id="TLS"),
+    pytest.param(b"\0" * 100, id="zeros"),
+]
+
+
+@pytest.mark.parametrize("sent", MALFORMED)
+async def test_what_could_be_read_in_two_ways_is_refused_and_closed(
+    gateway: Running, replica: FakeReplica, sent: bytes
+) -> None:
+    smuggled = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    answer = await gateway.raw(sent + smuggled)
+    assert len(re.findall(rb"HTTP/1.1 \d{3} ", answer)) == 1
+    assert status_of(answer) == 400
+    assert problem_of(answer) == "malformed-http"
+    assert replica.asked == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "uri-too-long"),
+        (b"GET /" + b"a" * 200_000, 414, "uri-too-long"),
+        (
+            b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
+            431,
+            "headers-too-large",
+        ),
+        (
+            b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 101 + b"\r\n",
+            431,
+            "headers-too-large",
+        ),
+        (
+            b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+            + b"".join(b"X%d: %s\r\n" % (i, b"a" * 4000) for i in range(9))
+            + b"\r\n",
+            431,
+            "headers-too-large",
+        ),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 300_000, 431, "headers-too-large"),
+        (
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 4194305\r\n\r\n",
+            413,
+            "content-too-large",
+        ),
+        (
+            b"POST /v1/keys HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n",
+            413,
+            "content-too-large",
+        ),
+        (
+            b"POST /v1/keys HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"8000\r\n%b\r\n8001\r\n%b\r\n0\r\n\r\n" % (b"a" * 0x8000, b"a" * 0x8001),
+            413,
+            "content-too-large",
+        ),
+    ],
+)  # fmt: skip
+async def test_what_is_too_large_is_refused_before_it_is_read(
+    gateway: Running, sent: bytes, status: int, code: str
+) -> None:
+    answer = await gateway.raw(sent)
+    assert (status_of(answer), problem_of(answer)) == (status, code)
+
+
+async def test_a_fault_on_v2_is_an_error_text(gateway: Running) -> None:
+    answer = await gateway.raw(b"GET /v2/..%2f HTTP/1.1\r\nHost: x\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-type: application/json" in head
+    assert list(orjson.loads(body)) == ["error"]
+
+
+async def test_a_byte_at_a_time_is_still_one_request(gateway: Running, key: str) -> None:
+    sent = predict(key)
+    answer = await gateway.raw(*(sent[i : i + 1] for i in range(len(sent))))
+    assert status_of(answer) == 200
+    assert b'"target":"delay"' in answer
+
+
+async def test_pipelined_requests_are_answered_in_order(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    first = predict(key, close=False)  # teaches the connection its host
+    health = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    two = predict(key, body=BODY.replace(b"UA", b"ZZ"), close=False)
+    answer = await gateway.raw(first + first + health + two + first + health + predict(key))
+    assert answer.count(b"HTTP/1.1 200 OK") == 7
+    marks = [b'{"carrier":"UA"}', b'{"carrier":"UA"}', b'"live"', b"ZZ", b"UA", b'"live"', b"UA"]
+    at = 0
+    for mark in marks:
+        at = answer.index(mark, at) + 1
+
+
+async def test_a_fault_behind_a_pending_request_never_takes_its_place(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    await gateway.raw(predict(key))
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(predict(key, close=False))
+    assert b"200 OK" in await reader.readuntil(b"\r\n")
+    replica.rule = lambda kind, ask: None
+    writer.write(predict(key, close=False, extra=b"X-Request-Timeout-Ms: 200\r\n"))
+    writer.write(b"BROKEN\r\n\r\n")
+    async with asyncio.timeout(5):
+        rest = await reader.read()
+    assert b"504 Gateway Timeout" in rest
+    assert b"malformed-http" not in rest
+    writer.close()
+
+
+async def test_expect_100_continue_is_answered(gateway: Running, key: str) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    sent = predict(key, extra=b"Expect: 100-continue\r\n")
+    head, body = sent[: -len(BODY)], sent[-len(BODY) :]
+    writer.write(head)
+    async with asyncio.timeout(5):
+        assert b"100 Continue" in await reader.readuntil(b"\r\n\r\n")
+        writer.write(body)
+        assert b"200 OK" in await reader.read()
+    writer.close()
+
+
+async def test_a_chunked_body_is_one_body(gateway: Running, key: str) -> None:
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\nConnection: close\r\n"
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n"
+    answer = await gateway.raw(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
+    assert status_of(answer) == 200
+
+
+async def test_http_1_0_is_answered_and_closed(gateway: Running, key: str) -> None:
+    sent = predict(key, close=False).replace(b"HTTP/1.1", b"HTTP/1.0")
+    assert status_of(await gateway.raw(sent)) == 200
+
+
+async def test_a_head_of_no_question_has_no_body(gateway: Running) -> None:
+    answer = await gateway.raw(b"HEAD /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert status_of(answer) == 404
+    assert answer.endswith(b"\r\n\r\n")
+
+
+SLOW = [
+    pytest.param(b"GET /heal", b"request-timeout", id="slow head"),
+    pytest.param(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
+        b"request-timeout",
+        id="slow body",
+    ),
+    pytest.param(b"", b"", id="idle"),
+    pytest.param(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"live", id="idle after an answer"),
+]
+
+
+@pytest.mark.parametrize(("sent", "seen"), SLOW)
+async def test_who_is_slow_is_closed(
+    state: Path, key: str, redis_url: str, replica: FakeReplica, sent: bytes, seen: bytes
+) -> None:
+    options = {"head_s_max": 0.2, "idle_s_max": 0.2, "body_grace_s": 0.2}
+    async with running_gateway(
+        state, redis_url, inference_frames=(replica.address,), **options
+    ) as gateway:
+        assert seen in await gateway.raw(sent, limit_s=4)
+
+
+async def test_connections_beyond_the_limit_are_told_so(
+    state: Path, key: str, redis_url: str, replica: FakeReplica
+) -> None:
+    options = {"inference_frames": (replica.address,), "connections_max": 2}
+    async with running_gateway(state, redis_url, **options) as gateway:
+        held = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(2)]
+        await until(lambda: len(gateway.gateway.edge.connections) == 2)
+        answer = await gateway.raw()
+        assert status_of(answer) == 503
+        assert b"retry-after: 1" in answer
+        for _, writer in held:
+            writer.close()
+        await until(lambda: not gateway.gateway.edge.connections)
+
+
+async def test_a_drain_lets_what_is_under_way_finish(
+    state: Path, key: str, redis_url: str, replica: FakeReplica
+) -> None:
+    async with running_gateway(state, redis_url, inference_frames=(replica.address,)) as gateway:
+        await until(lambda: replica._writers != set())
+        await gateway.raw(predict(key))
+        replica.rule = lambda kind, ask: None
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(predict(key, close=False, extra=b"X-Request-Timeout-Ms: 400\r\n"))
+        await until(lambda: len(replica.asked) == 2)
+    answer = await reader.read()
+    assert status_of(answer) == 504
+    writer.close()
