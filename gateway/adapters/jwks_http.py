@@ -52,13 +52,13 @@ class JwksHttp:
         return stale or key_id not in known.keys
 
     async def _fetch(self, jwks_url: str, known: _Set) -> None:
-        known.tried_ns = self._clock.monotonic_ns()
         try:
             answer = await self._client.get(jwks_url)
             answer.raise_for_status()
             fetched = jwt.PyJWKSet.from_dict(answer.json())
         except (httpx.HTTPError, ValueError, jwt.PyJWTError) as failed:
             _log.warning("jwks_fetch_failed", reason=type(failed).__name__)
+            known.tried_ns = self._clock.monotonic_ns()
             return
         known.keys = {key.key_id: key for key in fetched.keys if key.key_id}
-        known.fetched_ns = known.tried_ns
+        known.fetched_ns = known.tried_ns = self._clock.monotonic_ns()

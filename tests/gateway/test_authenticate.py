@@ -1,0 +1,233 @@
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from fastapi import FastAPI
+
+from contracts.problems import ProblemCode
+from gateway.adapters.jwks_http import JwksHttp
+from gateway.authenticate import Authenticate, credential_in
+from gateway.domain.gcra import Policy
+from gateway.domain.keys import KeyRecord, mint_key
+from gateway.settings import Issuer
+from kit.clock import FakeClock, SystemClock
+from kit.problems import Problem
+
+PEPPER = b"p" * 32
+ISSUER = Issuer(issuer="https://id.example", audience="leadline", jwks_url="http://jwks/keys")
+RSA = rsa.generate_private_key(65537, 2048)
+
+
+class FakeRing:
+    """A ``KeyRing`` in memory."""
+
+    pepper = PEPPER
+
+    def __init__(self) -> None:
+        self.records: dict[str, KeyRecord] = {}
+
+    def get(self, key_id: str) -> KeyRecord | None:
+        return self.records.get(key_id)
+
+    def all(self) -> tuple[KeyRecord, ...]:
+        return tuple(self.records.values())
+
+    async def put(self, record: KeyRecord) -> None:
+        self.records[record.id] = record
+
+
+class Jwks:
+    """An issuer's key page, real HTTP in memory; counts its visitors and may be away."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.away = False
+        self.keys = {"k1": RSA}
+        self.app = FastAPI()
+        self.app.get("/keys")(self._page)
+
+    async def _page(self) -> dict[str, Any]:
+        self.asked += 1
+        await asyncio.sleep(0.01)
+        if self.away:
+            raise RuntimeError("away")
+        made = []
+        for kid, key in self.keys.items():
+            text = jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
+            made.append({**text, "kid": kid, "use": "sig"})
+        return {"keys": made}
+
+
+@pytest.fixture
+def ring() -> FakeRing:
+    return FakeRing()
+
+
+@pytest.fixture
+def jwks() -> Jwks:
+    return Jwks()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(SystemClock().wall_us())
+
+
+@pytest.fixture
+async def authenticate(ring: FakeRing, jwks: Jwks, clock: FakeClock) -> AsyncIterator[Authenticate]:
+    transport = httpx.ASGITransport(jwks.app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport) as client:
+        keys = JwksHttp(client, clock, fresh_s=300)
+        yield Authenticate(ring, keys, [ISSUER], Policy(100, 60), clock)
+
+
+def token(
+    clock: FakeClock, *, key: Any = RSA, kid: str = "k1", algorithm: str = "RS256", **claims: Any
+) -> bytes:
+    now_s = clock.wall_us() // 1_000_000
+    body = {"iss": ISSUER.issuer, "aud": "leadline", "sub": "ann", "exp": now_s + 60,
+            "scope": "predict:delay admin:everything openid", **claims}  # fmt: skip
+    body = {name: value for name, value in body.items() if value is not None}
+    return jwt.encode(body, key, algorithm=algorithm, headers={"kid": kid}).encode()
+
+
+async def refused(authenticate: Authenticate, shown: bytes) -> None:
+    with pytest.raises(Problem) as caught:
+        authenticate.now(shown) or await authenticate.later(shown)
+    assert caught.value.code is ProblemCode.UNAUTHENTICATED
+
+
+async def test_a_token_is_verified_once_and_known_after(
+    authenticate: Authenticate, clock: FakeClock, jwks: Jwks
+) -> None:
+    shown = token(clock)
+    assert authenticate.now(shown) is None
+    principal = await authenticate.later(shown)
+    assert principal.caller.scopes == {"predict:delay"}
+    assert authenticate.now(shown) is principal
+    assert jwks.asked == 1
+
+
+async def test_many_tokens_at_once_fetch_the_keys_once(
+    authenticate: Authenticate, clock: FakeClock, jwks: Jwks
+) -> None:
+    tokens = [token(clock, sub=f"p{i}") for i in range(20)]
+    await asyncio.gather(*(authenticate.later(each) for each in tokens))
+    assert jwks.asked == 1
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"iss": "https://evil.example"},
+        {"aud": "other"},
+        {"exp": 1},
+        {"exp": None},
+        {"aud": None},
+        {"sub": None},
+        {"iss": None},
+        {"nbf": 9_999_999_999},
+    ],
+)
+async def test_a_token_that_is_not_for_us_is_refused(
+    authenticate: Authenticate, clock: FakeClock, claims: dict[str, Any]
+) -> None:
+    await refused(authenticate, token(clock, **claims))
+
+
+async def test_only_the_pinned_algorithm_is_taken(
+    authenticate: Authenticate, clock: FakeClock, jwks: Jwks
+) -> None:
+    public = b"0123456789" * 8
+    await refused(authenticate, token(clock, key=public, algorithm="HS256"))
+    await refused(authenticate, token(clock, key=None, algorithm="none"))
+    curve = ec.generate_private_key(ec.SECP256R1())
+    await refused(authenticate, token(clock, key=curve, algorithm="ES256"))
+    assert jwks.asked == 0
+
+
+async def test_another_key_of_the_same_name_is_refused(
+    authenticate: Authenticate, clock: FakeClock
+) -> None:
+    await refused(authenticate, token(clock, key=rsa.generate_private_key(65537, 2048)))
+
+
+async def test_forged_key_names_make_few_fetches(
+    authenticate: Authenticate, clock: FakeClock, jwks: Jwks
+) -> None:
+    for i in range(10):
+        await refused(authenticate, token(clock, kid=f"forged{i}"))
+    assert jwks.asked == 1
+
+
+async def test_a_new_key_of_the_issuer_is_found(
+    authenticate: Authenticate, clock: FakeClock, jwks: Jwks
+) -> None:
+    await authenticate.later(token(clock))
+    jwks.keys["k2"] = RSA
+    clock.advance_us(11_000_000)
+    await authenticate.later(token(clock, kid="k2"))
+    assert jwks.asked == 2
+
+
+async def test_the_last_good_keys_serve_while_the_issuer_is_away(
+    authenticate: Authenticate, clock: FakeClock, jwks: Jwks
+) -> None:
+    await authenticate.later(token(clock))
+    jwks.away = True
+    clock.advance_us(400_000_000)
+    fresh = token(clock, exp=SystemClock().wall_us() // 1_000_000 + 3600)
+    assert (await authenticate.later(fresh)).caller.may("predict:delay")
+    assert jwks.asked == 2
+
+
+async def test_an_issuer_never_seen_is_a_dependency_away(
+    authenticate: Authenticate, clock: FakeClock, jwks: Jwks
+) -> None:
+    jwks.away = True
+    with pytest.raises(Problem) as caught:
+        await authenticate.later(token(clock))
+    assert caught.value.code is ProblemCode.DEPENDENCY_UNAVAILABLE
+
+
+async def test_a_known_token_ends_when_it_expires(
+    authenticate: Authenticate, clock: FakeClock
+) -> None:
+    shown = token(clock)
+    await authenticate.later(shown)
+    clock.advance_us(120_000_000)
+    await refused(authenticate, shown)
+
+
+@pytest.mark.parametrize("shown", [b"", b"x", b"a.b.c", b"..", b"\xff.\xff.\xff", b"e30.e30.e30"])
+async def test_what_is_no_credential_is_refused(authenticate: Authenticate, shown: bytes) -> None:
+    await refused(authenticate, shown)
+
+
+async def test_a_key_ends_when_it_expires_or_is_revoked(
+    authenticate: Authenticate, clock: FakeClock, ring: FakeRing
+) -> None:
+    now_us = clock.wall_us()
+    shown, record = mint_key(
+        "test", "ann", ["admin"], pepper=PEPPER, now_us=now_us, expires_us=now_us + 10
+    )
+    await ring.put(record)
+    principal = authenticate.now(shown.encode())
+    assert principal is not None
+    assert authenticate.now(shown.encode()) is principal
+    clock.advance_us(10)
+    await refused(authenticate, shown.encode())
+
+
+def test_credentials_come_from_headers_and_agree() -> None:
+    assert credential_in(b"Bearer abc", None) == b"abc"
+    assert credential_in(b"bearer  abc ", b"abc") == b"abc"
+    assert credential_in(None, b"abc") == b"abc"
+    assert credential_in(None, None) == b""
+    for authorization, api_key in [(b"Basic abc", None), (b"Bearer abc", b"abd")]:
+        with pytest.raises(Problem):
+            credential_in(authorization, api_key)
