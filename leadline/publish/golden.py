@@ -1,7 +1,7 @@
 """Chooses the golden rows: a spread of real answers and the edges, as the original gave them."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +10,8 @@ from contracts.golden import GoldenSet, GoldenTensor
 from contracts.manifest import Dtype, InputColumn
 from leadline.publish.edges import edge_cases
 from leadline.publish.graph import feeds_of
-from leadline.publish.original import Original
 from leadline.publish.parity import plain
-from leadline.publish.rows import Rows, length, stack, take
+from leadline.publish.rows import Rows, Scores, length, stack, take
 
 REAL_ROWS = 48
 EDGE_ROWS = 16
@@ -20,7 +19,9 @@ _KINDS: Mapping[str, Dtype] = {"f4": "float32", "f8": "float64", "i8": "int64", 
 
 
 def golden_set(
-    original: Original,
+    output: str,
+    layout: Literal["matrix", "columns"],
+    score: Callable[[Rows], Scores],
     rows: Rows,
     inputs: Sequence[InputColumn],
     *,
@@ -28,9 +29,9 @@ def golden_set(
     input_name: str = "input",
     takes_null: bool = True,
 ) -> GoldenSet:
-    """Rows spread evenly over the original's scores, then a few edge rows."""
+    """Rows spread evenly over the scores, then a few edge rows; ``score`` answers for them."""
     few = take(rows, np.arange(min(length(rows), 5_000)))
-    order = np.argsort(original.score(few)[:, -1], kind="stable")
+    order = np.argsort(score(few)[:, -1], kind="stable")
     chosen = order[np.linspace(0, len(order) - 1, min(REAL_ROWS, len(order))).astype(int)]
     edges = [
         take(case.rows, slice(0, 1))
@@ -38,12 +39,12 @@ def golden_set(
         if takes_null or case.kind != "null"
     ]
     picked = stack([take(few, np.unique(chosen)), *edges[-EDGE_ROWS:]])
-    answers = original.score(picked).astype(np.float32)
-    feeds = feeds_of(picked, inputs, original.layout, input_name)
+    answers = score(picked).astype(np.float32)
+    feeds = feeds_of(picked, inputs, layout, input_name)
     return GoldenSet(
         rows=length(picked),
         inputs={name: _tensor(values) for name, values in feeds.items()},
-        outputs={original.output: _tensor(answers)},
+        outputs={output: _tensor(answers)},
         tolerance=tolerance,
     )
 

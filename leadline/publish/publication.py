@@ -18,8 +18,10 @@ from contracts.manifest import (
 from leadline.publish import graph
 from leadline.publish.bundle import Bundle, entries
 from leadline.publish.golden import golden_set
+from leadline.publish.metrics import metric_of
 from leadline.publish.original import Original, PublishError, Task, original_of
 from leadline.publish.parity import ParityReport, compare, refuse_unless_it_holds
+from leadline.publish.quantize import Int8Report, int8_report, not_applicable, quantize
 from leadline.publish.rows import Rows, length, rows_of
 from monitor.domain.baseline import Validation, build_profile
 
@@ -68,6 +70,11 @@ class Publication:
     """By text input, the values in the order of the codes that the model was fitted on; needed
     where the model takes numbers (LightGBM, XGBoost, PyTorch)."""
     tolerance: float = TOLERANCE
+    precision: Literal["float32", "int8"] = "float32"
+    report_int8: bool = False
+    """Also say what int8 would bring and cost (``int8.json``); serve float32 all the same."""
+    int8_loss_max: float = 0.01
+    """int8 that is worse by more than this, in its metric's unit, is refused."""
 
 
 def build(publication: Publication) -> Bundle:
@@ -82,21 +89,58 @@ def build(publication: Publication) -> Bundle:
     content = _serialized(original)
     runner = graph.Runner(content, inputs, original.layout)
     report = _verified(publication, original, runner, validation)
+    files = {"model.onnx": content, "parity.json": report.model_dump_json(indent=1).encode()}
+    if publication.precision == "int8" or publication.report_int8:
+        files |= _int8(publication, original, content, sample, validation)
+        if publication.precision == "int8":
+            runner = graph.Runner(files["model.onnx"], inputs, original.layout)
     golden = golden_set(
-        original,
+        original.output,
+        original.layout,
+        runner.score if publication.precision == "int8" else original.score,
         validation,
         inputs,
         tolerance=max(1e-4, publication.tolerance),
         input_name=runner.input_name,
         takes_null=not report.null_refused,
     )
-    files = {
-        "model.onnx": content,
-        "baseline.json": _baseline(publication, runner, sample, validation).encode(),
-        "golden.json": golden.model_dump_json().encode(),
-        "parity.json": report.model_dump_json(indent=1).encode(),
-    }
+    files["golden.json"] = golden.model_dump_json().encode()
+    files["baseline.json"] = _baseline(publication, runner, sample, validation).encode()
     return Bundle(_manifest(publication, original, runner, files), files)
+
+
+def _int8(
+    publication: Publication, original: Original, content: bytes, sample: Rows, validation: Rows
+) -> dict[str, bytes]:
+    """``int8.json``, and the int8 ``model.onnx`` where it is wanted and good enough."""
+    wanted = publication.precision == "int8"
+    reason = not_applicable(original)
+    if reason is not None and not wanted:
+        said = Int8Report(applicable=False, reason=reason)
+        return {"int8.json": said.model_dump_json(indent=1).encode()}
+    small = quantize(original, content, publication.inputs, sample)
+    labels = np.asarray(publication.labels, np.float64)
+    threshold = publication.post_processing.threshold
+    said = int8_report(
+        content,
+        small,
+        publication.inputs,
+        original.layout,
+        validation,
+        labels,
+        metric_of(publication.task, labels),
+        threshold=None if threshold is None else threshold.value,
+    )
+    assert said.metric_loss is not None
+    if wanted and said.metric_loss > publication.int8_loss_max:
+        raise PublishError(
+            f"int8 is worse by {said.metric_loss:.4f} in {said.metric} (limit "
+            f"{publication.int8_loss_max}); {said.decision_flips} of {said.rows} decisions differ."
+        )
+    if wanted and not said.batch_invariant:
+        raise PublishError("The int8 graph's score of a row depends on the rows beside it.")
+    files = {"int8.json": said.model_dump_json(indent=1).encode()}
+    return {**files, "model.onnx": small} if wanted else files
 
 
 def _check(publication: Publication) -> None:
@@ -190,6 +234,7 @@ def _manifest(
         post_processing=publication.post_processing,
         cache_ttl_s=serving.cache_ttl_s,
         rows_per_batch_max=serving.rows_per_batch_max,
+        precision=publication.precision,
         files=entries(files),
         training=training.model_copy(update={"hyperparameters": merged}),
     )
