@@ -92,6 +92,29 @@ class HourRate(_Frozen):
     positive_rate: float | None = None
 
 
+class JointProfile(_Frozen):
+    """How the numeric columns move together: means of random features and of products.
+
+    Rows are put on normal scores of their column (null: 0). Everything is a mean over rows, so
+    that the live side is a sum: additive, and no training row is needed.
+    """
+
+    columns: tuple[str, ...]
+    seed: int
+    """Of the random features, ``numpy.random.Philox``."""
+    rows: int
+    features: tuple[float, ...]
+    """Means of the random features [R]."""
+    products: tuple[float, ...]
+    """Means of the products of normal scores, upper triangle with the diagonal, row by row."""
+    clean_shape: float
+    clean_scale: float
+    """Gamma law of the scaled distance of clean days, from leaving one day out."""
+    rows_per_day: float
+    pair_effect: float = 1.0
+    """By how much correlations of clean days vary more than those of independent rows."""
+
+
 class BaselineProfile(_Frozen):
     """``baseline.json``."""
 
@@ -105,3 +128,4 @@ class BaselineProfile(_Frozen):
     confidence: ColumnProfile | None = None
     quality: QualityProfile | None = None
     hours: tuple[HourRate, ...] = ()
+    joint: JointProfile | None = None

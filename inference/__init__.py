@@ -1,9 +1,11 @@
 """Which version answers, and what does it say?
 
-For a whole batch at once: route every row, look up its features, run each model version once,
-post-process, put the served event on disk, answer.
+Inference receives whatever the gateway sent in one event-loop turn, routes every row by the
+registry's table, looks its features up (``feature_store.online`` on Redis), runs one ONNX Runtime
+call a version, records what it is about to say, and answers.
 
-It calls Redis (features, stream) and registry (routing table, artifacts). Redis away: features
-follow their declared policy and the answer says so; served events wait in the spool. Registry
-away: the last good table and models from disk go on serving.
+When others are away: the registry — the last good table and the models on disk go on serving;
+Redis — every feature follows its declared policy and the answer names what was degraded, served
+events wait in the spool; the gateway — nobody asks. Callers see ``model-unavailable`` only for a
+model that was never loaded here.
 """

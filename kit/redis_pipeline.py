@@ -7,7 +7,7 @@ same turn, 10-16 µs. It knows nothing but RESP: callers build commands and read
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 import hiredis
@@ -157,8 +157,8 @@ class _Protocol(asyncio.Protocol):
         self.usable = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are none of asyncio's classes, but do what theirs do.
+        self._transport = cast("asyncio.Transport", transport)
         self.usable = True
 
     def send(self, packed: bytes, future: "asyncio.Future[Any]", listed: int = BARE) -> None:

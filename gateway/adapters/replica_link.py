@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import urlsplit
 
 from contracts.frames import (
@@ -127,8 +128,8 @@ class ReplicaLink(asyncio.Protocol):
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are none of asyncio's classes, but do what theirs do.
+        self._transport = cast("asyncio.Transport", transport)
         self._reader = FrameReader()
         self._lost.clear()
         self.usable = True

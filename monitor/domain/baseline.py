@@ -20,6 +20,7 @@ from contracts.profile import (
 )
 from monitor.domain import days, edges, scoring
 from monitor.domain.days import Floats, Ints
+from monitor.domain.joint import build_joint
 
 CATEGORIES_MAX = 1000
 DISTINCT_NUMBERS_MAX = 20
@@ -60,10 +61,12 @@ def build_profile(
     if len({*rows.values(), *([] if times is None else [len(times)])}) > 1:
         raise ValueError(f"columns and event times have different lengths: {rows}")
     day = None if times is None else days.day_number(times)
+    profiles = {name: column_profile(values, day) for name, values in columns.items()}
     return BaselineProfile(
         model=model,
         task=task,
-        columns={name: column_profile(values, day) for name, values in columns.items()},
+        columns=profiles,
+        joint=build_joint(columns, profiles, day),
         **_outputs(task, predictions, day, validation),
         quality=None if validation is None else _quality(task, validation),
         hours=() if times is None else _hours(times, labels),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from monitor.domain import cusum
 from monitor.domain.drift import ColumnDrift
+from monitor.domain.joint import JointDrift
 from monitor.domain.multiplicity import q_values, z_of
 
 Q_MAX = 0.05
@@ -61,6 +62,28 @@ def judge_run(found: Mapping[str, ColumnDrift], tracks: Mapping[str, Track]) -> 
     q = dict(zip(usable, q_values([found[name].robust_p for name in usable]), strict=True))
     limit = cusum.limit_for(2 * len(found))
     return tuple(_judge(name, found[name], tracks[name], float(q[name]), limit) for name in usable)
+
+
+def judge_joint_run(found: JointDrift, track: Track, columns: int) -> bool:
+    """Moves the joint track on by one daily window: is the columns' dependence lastingly off?
+
+    It shares the budget of the run: its limit is that of ``columns`` columns.
+    """
+    track.shape = cusum.step(track.shape, found.z)
+    return track.shape > cusum.limit_for(2 * columns)
+
+
+def joint_sentence(found: JointDrift, track: Track, columns: int) -> str:
+    """Which pairs moved, how much, against what limit, on how many rows."""
+    pairs = ", ".join(
+        f"{pair.first} with {pair.second} from {pair.before:+.2f} to {pair.now:+.2f}"
+        for pair in found.pairs
+    )
+    named = f"correlations changed: {pairs}" if pairs else "the joint distribution changed"
+    return (
+        f"{named}; evidence {track.shape:.1f} against a limit of "
+        f"{cusum.limit_for(2 * columns):.1f} on {found.rows} rows"
+    )
 
 
 def sentence(finding: Finding, drift: ColumnDrift, days: int) -> str:

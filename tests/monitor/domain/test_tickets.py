@@ -5,6 +5,7 @@ import numpy as np
 from monitor.domain import drift, tickets, windows
 from monitor.domain.baseline import column_profile
 from monitor.domain.edges import Floats
+from monitor.domain.joint import JointDrift, PairShift
 from monitor.domain.reference import reference_of
 
 DAYS, ROWS = 28, 1000
@@ -80,3 +81,15 @@ def test_the_sentence_says_what_how_much_against_what_and_on_how_many_rows() -> 
     assert text.startswith("x: distance 0.")
     assert "2000 rows" in text
     assert f"floor of {found.floor:.3f}" in text
+
+
+def test_a_lasting_change_of_dependence_is_a_ticket_that_names_the_pair() -> None:
+    pair = PairShift("a", "b", 0.0, 0.3, 1e-6)
+    track = tickets.Track()
+    calm = JointDrift(500, 0.001, 0.4, 1.0, 0.2, ())
+    moved = JointDrift(500, 0.002, 0.3, 1e-8, 5.0, (pair,))
+    assert not any(tickets.judge_joint_run(calm, track, 20) for _ in range(30))
+    assert [tickets.judge_joint_run(moved, track, 20) for _ in range(2)] == [False, True]
+    text = tickets.joint_sentence(moved, track, 20)
+    assert "a with b from +0.00 to +0.30" in text
+    assert "500 rows" in text

@@ -1,0 +1,240 @@
+"""Makes a loaded version out of a manifest and verified bytes; blocking, for a worker thread."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from contracts.golden import GoldenSet, GoldenTensor
+from contracts.manifest import Manifest
+from inference.adapters.engine_onnxruntime import (
+    ModelRefused,
+    OnnxEngine,
+    OnnxSession,
+    open_session,
+)
+from inference.domain.fleet import LoadedVersion, Tensor
+from inference.domain.inputs import Features, InputPlan
+from inference.domain.instances import DTYPES, InstanceField, InstanceSchema
+from inference.domain.post_process import PostProcessor
+from inference.domain.tally import Tally
+from inference.ports import FeatureReader
+from kit.telemetry import LATENCY_BUCKETS_S
+from shared_features.catalogue import Catalogue
+from shared_features.compile import CompiledService
+from shared_features.errors import DefinitionError, UnknownRef
+
+MakeEngine = Callable[[OnnxSession, Manifest], OnnxEngine]
+
+
+class OnnxBuilder:
+    """Checks, opens, warms and compiles a version."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        reader: FeatureReader,
+        make_engine: MakeEngine,
+        providers: Sequence[str],
+        threads: int,
+    ) -> None:
+        self._catalogue = catalogue
+        self._reader = reader
+        self._make_engine = make_engine
+        self._providers = providers
+        self._threads = threads
+
+    def build(self, manifest: Manifest, version: str, files: Mapping[str, bytes]) -> LoadedVersion:
+        """Blocking. Raises ``ModelRefused`` with the reason."""
+        service = self._service(manifest)
+        content = files["model.onnx"]
+        _check(content)
+        session = open_session(content, self._providers, self._threads)
+        score_output = _fits(manifest, session)
+        engine = self._make_engine(session, manifest)
+        _warm(session, engine, manifest, files.get("golden.json"))
+        on_demand = None if service is None else _on_demand_of(service)
+        entry = manifest.file("model.onnx")
+        assert entry is not None
+        return LoadedVersion(
+            model=manifest.model,
+            version=version,
+            manifest=manifest,
+            digest=entry.sha256,
+            engine=engine,
+            tally=Tally(LATENCY_BUCKETS_S),
+            schema=InstanceSchema(_fields(manifest, service)),
+            inputs=InputPlan(manifest, _functions(service)),
+            post=PostProcessor(manifest),
+            plan=None if service is None or not service.reads else self._reader.plan(service),
+            on_demand=on_demand,
+            score_output=score_output,
+            policy_id=_policy_of(manifest, version),
+        )
+
+    def _service(self, manifest: Manifest) -> CompiledService | None:
+        if manifest.feature_service is None:
+            return None
+        try:
+            service = self._catalogue.compile(manifest.feature_service)
+        except (DefinitionError, UnknownRef) as unknown:
+            raise ModelRefused(str(unknown)) from unknown
+        if service.fingerprint != manifest.feature_fingerprint:
+            raise ModelRefused(
+                f"the feature service {service.name} has another fingerprint here than the model "
+                "was trained with"
+            )
+        return service
+
+
+def _functions(service: CompiledService | None) -> frozenset[str]:
+    return frozenset(one.name for one in service.on_demand) if service is not None else frozenset()
+
+
+def _policy_of(manifest: Manifest, version: str) -> str:
+    post = manifest.post_processing
+    if not post.exploration_epsilon or post.threshold is None:
+        return ""
+    return f"{manifest.model}@{version}:epsilon={post.exploration_epsilon:g}"
+
+
+def _fields(manifest: Manifest, service: CompiledService | None) -> list[InstanceField]:
+    keys: dict[str, str] = dict.fromkeys(manifest.entity_keys, "string")
+    fields = dict(manifest.request_fields)
+    if service is not None:
+        keys |= service.entity_columns
+        fields = dict(service.request_fields) | fields
+    wanted = [InstanceField(name, dtype, nullable=True) for name, dtype in keys.items()]
+    wanted += [InstanceField(name, dtype) for name, dtype in fields.items() if name not in keys]
+    for field in wanted:
+        if field.dtype not in DTYPES:
+            raise ModelRefused(f"the request field {field.name} has the dtype {field.dtype}")
+    return wanted
+
+
+def _check(content: bytes) -> None:
+    try:
+        model = onnx.load_model_from_string(content)
+        onnx.checker.check_model(content if len(content) < 2**31 else model)
+    except Exception as invalid:  # the checker and protobuf share no exception class
+        raise ModelRefused(f"no valid ONNX model: {str(invalid)[:300]}") from invalid
+    outside = [
+        tensor.name
+        for tensor in model.graph.initializer
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+    ]
+    if outside:
+        raise ModelRefused("the model keeps weights outside its file")
+
+
+def _fits(manifest: Manifest, session: OnnxSession) -> int:
+    """The index of the output to score by. Raises ``ModelRefused`` when tensors are missing."""
+    tensors = manifest.tensors
+    names = [spec.name for spec in session.outputs]
+    if tensors.layout == "raw":
+        return 0
+    wanted = (
+        {tensors.input}
+        if tensors.layout == "matrix"
+        else {column.name for column in manifest.inputs}
+    )
+    have = {spec.name for spec in session.inputs}
+    if wanted != have:
+        raise ModelRefused(f"the graph takes {sorted(have)}, the manifest says {sorted(wanted)}")
+    scored = tensors.probability if manifest.task == "classification" else tensors.value
+    if scored is None:
+        return len(names) - 1
+    if scored not in names:
+        raise ModelRefused(f"the graph has no output {scored}")
+    return names.index(scored)
+
+
+def _on_demand_of(
+    service: CompiledService,
+) -> Callable[[Mapping[str, Sequence[Any]], Features, int], dict[str, Any]] | None:
+    if not service.on_demand:
+        return None
+    dtypes = {**service.entity_columns, **service.request_fields}
+    needed = {ref for function in service.on_demand for ref in function.inputs}
+
+    def compute(
+        request: Mapping[str, Sequence[Any]], features: Features, rows: int
+    ) -> dict[str, Any]:
+        vectors: dict[str, Any] = {
+            name: _vector(values, dtypes.get(name, "string")) for name, values in request.items()
+        }
+        for ref in needed:
+            # The store is away: its functions get nulls, as for an entity nobody knows.
+            vectors[ref] = np.full(rows, np.nan) if features is None else features[ref].values
+        outputs: dict[str, Any] = {}
+        for function in service.on_demand:
+            for name, values in function(vectors).items():
+                outputs[f"{function.name}:{name}"] = outputs[name] = values
+        return outputs
+
+    return compute
+
+
+_NUMPY = {"float64": np.float64, "float32": np.float32, "int64": np.int64, "int32": np.int32}
+
+
+def _vector(values: Sequence[Any], dtype: str) -> npt.NDArray[Any]:
+    if dtype == "string":
+        return np.array(values, object)
+    if dtype == "bool":
+        return np.array(values, np.bool_)
+    if any(value is None for value in values):  # a null key
+        return np.array(values, object)
+    return np.array(values, _NUMPY.get(dtype, np.int64))
+
+
+def _warm(
+    session: OnnxSession, engine: OnnxEngine, manifest: Manifest, golden_json: bytes | None
+) -> None:
+    """Run the golden set in several batch sizes: the answers must be those of the original."""
+    if golden_json is None:
+        return
+    golden = GoldenSet.model_validate_json(golden_json)
+    feeds = {name: array_of(tensor) for name, tensor in golden.inputs.items()}
+    wanted = {name: array_of(tensor) for name, tensor in golden.outputs.items()}
+    names = [spec.name for spec in session.outputs]
+    session.run({name: value[:1] for name, value in feeds.items()})  # the first run is not typical
+    for rows in sorted({1, 8, min(golden.rows, manifest.rows_per_batch_max)}):
+        for start in range(0, golden.rows - rows + 1, rows):
+            part = slice(start, start + rows)
+            outputs, outcome = engine.warm({name: value[part] for name, value in feeds.items()})
+            if outcome.any():
+                raise ModelRefused("the model cannot compute its own golden rows")
+            for name, expected in wanted.items():
+                far = _far(outputs[names.index(name)], expected[part], golden.tolerance)
+                if far:
+                    raise ModelRefused(
+                        f"{far} golden answers differ by more than {golden.tolerance:g}"
+                    )
+
+
+def _far(got: Tensor, expected: Tensor, tolerance: float) -> int:
+    """How many answers differ by more than ``tolerance``."""
+    got = got.reshape(expected.shape)
+    if expected.dtype == object:
+        return int((got != expected).sum())
+    near = np.isclose(
+        got.astype(np.float64),
+        expected.astype(np.float64),
+        rtol=0,
+        atol=tolerance,
+        equal_nan=True,
+    )
+    return int((~near).sum())
+
+
+def array_of(tensor: GoldenTensor) -> npt.NDArray[Any]:
+    """The numpy array of a golden tensor; null is NaN (text: empty)."""
+    if tensor.dtype == "string":
+        values = np.array([value or "" for value in tensor.values], object)
+    else:
+        numbers = [np.nan if value is None else value for value in tensor.values]
+        values = np.array(numbers).astype(tensor.dtype)
+    return values.reshape(tensor.shape)

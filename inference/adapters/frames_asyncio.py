@@ -1,0 +1,173 @@
+"""Listens for the gateway's frames; everything that one event-loop turn brings is one batch."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import cast
+from urllib.parse import urlsplit
+
+from contracts.frames import (
+    Answer,
+    FrameError,
+    FrameKind,
+    FrameReader,
+    pack_answer,
+    pack_signal,
+    unpack_ask,
+)
+from inference.domain.asked import Arrival
+from kit.clock import Clock
+from kit.logs import get_logger
+
+_log = get_logger(__name__)
+Submit = Callable[[Sequence[Arrival]], None]
+_OUT_BYTES_MAX = 64 * 1024 * 1024
+"""Answers that a peer does not read; beyond it the connection is given up."""
+
+
+class FramesListener:
+    """Accepts connections of gateways and hands their asks on, whole turns at a time."""
+
+    def __init__(self, address: str, *, clock: Clock, predict: Submit, infer: Submit) -> None:
+        self._address = urlsplit(address)
+        self._clock = clock
+        self._submit = {FrameKind.PREDICT: predict, FrameKind.INFER: infer}
+        self._turn: dict[int, list[Arrival]] = {FrameKind.PREDICT: [], FrameKind.INFER: []}
+        self._scheduled = False
+        self._server: asyncio.Server | None = None
+        self.connections: set[FramesConnection] = set()
+
+    async def start(self) -> None:
+        """Listen; a socket that a dead process left behind is replaced."""
+        loop = asyncio.get_running_loop()
+
+        def make() -> "FramesConnection":
+            return FramesConnection(self, loop)
+
+        if self._address.scheme == "unix":
+            path = self._address.path
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            self._server = await loop.create_unix_server(make, path, backlog=256)
+            os.chmod(path, 0o600)
+        else:
+            host, port = self._address.hostname or "127.0.0.1", self._address.port or 0
+            self._server = await loop.create_server(make, host, port, backlog=256)
+
+    @property
+    def address(self) -> str:
+        """Where it listens, with the port that the system chose."""
+        if self._address.scheme == "unix" or self._server is None:
+            return self._address.geturl()
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return f"tcp://{host}:{port}"
+
+    @property
+    def in_flight(self) -> int:
+        """Asks that wait for their answer."""
+        return sum(len(connection.open) for connection in self.connections)
+
+    async def drain(self, seconds: float) -> None:
+        """Tell every gateway to ask elsewhere, answer what is open, close."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self.connections):
+            connection.say_goodbye()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        # An ask that crossed the GOAWAY on its way is still taken.
+        await asyncio.sleep(min(0.05, seconds))
+        while self.in_flight and loop.time() < until:  # noqa: ASYNC110 - happens once, at the end
+            await asyncio.sleep(0.01)
+        for connection in list(self.connections):
+            connection.close()
+
+    def take(self, kind: int, arrival: Arrival) -> None:
+        """Add one ask to this turn's batch."""
+        self._turn[kind].append(arrival)
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._hand_on)
+
+    def _hand_on(self) -> None:
+        self._scheduled = False
+        for kind, submit in self._submit.items():
+            arrivals = self._turn[kind]
+            if arrivals:
+                self._turn[kind] = []
+                submit(arrivals)
+
+    def now_ns(self) -> int:
+        return self._clock.monotonic_ns()
+
+
+class FramesConnection(asyncio.Protocol):
+    """One gateway."""
+
+    def __init__(self, listener: FramesListener, loop: asyncio.AbstractEventLoop) -> None:
+        self._listener = listener
+        self._loop = loop
+        self._reader = FrameReader()
+        self._transport: asyncio.Transport | None = None
+        self._out: list[bytes] = []
+        self.open: dict[int, Arrival] = {}
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self._listener.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        now_ns = self._listener.now_ns()
+        try:
+            for kind, frame_id, payload in self._reader.feed(data):
+                if kind in (FrameKind.PREDICT, FrameKind.INFER):
+                    arrival = Arrival(unpack_ask(payload), now_ns, partial(self.send, frame_id))
+                    self.open[frame_id] = arrival
+                    self._listener.take(kind, arrival)
+                elif kind == FrameKind.CANCEL:
+                    left = self.open.pop(frame_id, None)
+                    if left is not None:
+                        left.wanted = False
+                else:
+                    raise FrameError(f"a frame of kind {kind} from the asking side")
+        except FrameError as broken:
+            _log.warning("frames_broken", reason=str(broken))
+            self.close()
+
+    def send(self, frame_id: int, answer: Answer) -> None:
+        """Queue an answer for this turn's one write."""
+        if self.open.pop(frame_id, None) is None or self._transport is None:
+            return
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(pack_answer(frame_id, answer))
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if self._transport is None:
+            return
+        self._transport.write(b"".join(out))
+        if self._transport.get_write_buffer_size() > _OUT_BYTES_MAX:
+            _log.warning("frames_peer_does_not_read")
+            self._transport.abort()
+
+    def say_goodbye(self) -> None:
+        """No new asks here, please."""
+        if self._transport is not None:
+            self._transport.write(pack_signal(FrameKind.GOAWAY))
+
+    def close(self) -> None:
+        """Write what is queued, then close."""
+        if self._transport is not None:
+            if self._out:
+                self._flush()
+            self._transport.close()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._transport = None
+        for arrival in self.open.values():
+            arrival.wanted = False
+        self.open.clear()
+        self._listener.connections.discard(self)

@@ -1,0 +1,168 @@
+"""What this replica serves: models, their arms, and the loaded versions behind them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from contracts.manifest import Manifest
+from contracts.routing import Arm, ModelRoute, RoutingTable
+from inference.domain.answers import AnswerWriter
+from inference.domain.inputs import Features, InputPlan
+from inference.domain.instances import InstanceSchema
+from inference.domain.post_process import PostProcessor
+from inference.domain.split import Split, split_of
+from inference.domain.tally import Tally
+
+Tensor = npt.NDArray[Any]
+OnDemand = Callable[[Mapping[str, Sequence[Any]], Features, int], dict[str, Any]]
+"""Request fields, looked-up features (None: store away) and rows in; outputs by name out."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """An input or output of an ONNX graph; −1 where the shape is free."""
+
+    name: str
+    datatype: str
+    """As the Open Inference Protocol names it."""
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """What the model said of n rows."""
+
+    outputs: tuple[Tensor, ...]
+    """In the order of ``Engine.outputs``; rows that were not computed hold zeros."""
+    outcome: npt.NDArray[np.uint8]
+    """[n]: 0, or ``model_error`` for a row that the model cannot take, or ``deadline``."""
+    queue_ns: int
+    compute_ns: int
+
+
+class Engine(Protocol):
+    """One loaded model that computes; n rows in one call."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]: ...
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]: ...
+
+    @property
+    def fallback(self) -> bool:
+        """Whether the CPU computes though another execution provider was wanted."""
+
+    @property
+    def seconds_a_row(self) -> float:
+        """Recent compute time of a row; the cache decides by it."""
+
+    def wait_s(self) -> float:
+        """How long rows that arrive now are predicted to wait."""
+
+    async def compute(
+        self, feeds: dict[str, Tensor], rows: int, deadlines_ns: npt.NDArray[np.int64] | None
+    ) -> Computed:
+        """Run the model on ``rows`` rows, together with whatever else waits for it."""
+
+    def close(self) -> None:
+        """Free the model; nothing computes any more."""
+
+
+@dataclass(slots=True)
+class LoadedVersion:
+    """A model version, verified, warmed, compiled for the hot path."""
+
+    model: str
+    version: str
+    manifest: Manifest
+    digest: str
+    """sha256 of ``model.onnx``."""
+    engine: Engine
+    tally: Tally
+    schema: InstanceSchema
+    inputs: InputPlan
+    post: PostProcessor
+    plan: Any = None  # the reader's own
+    on_demand: OnDemand | None = None
+    score_output: int = 0
+    """Index of the output that post-processing reads."""
+    in_use: int = 0
+    """Batches that hold this version; it is closed when none does and no table names it."""
+    writers: dict[str, AnswerWriter] = field(default_factory=dict)
+    policy_id: str = ""
+    """Names the decision rule, where decisions are explored."""
+
+    def writer(self, variant: str) -> AnswerWriter:
+        """Writes this version's answers when it answers as ``variant``."""
+        writer = self.writers.get(variant)
+        if writer is None:
+            writer = self.writers[variant] = AnswerWriter(self.manifest, self.version, variant)
+        return writer
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """One model under one route. ``loaded[i]`` answers for ``route.arms[i]``."""
+
+    name: str
+    route: ModelRoute
+    split: Split
+    loaded: tuple[LoadedVersion, ...]
+    shadows: tuple[LoadedVersion, ...]
+    unit_key: tuple[str, ...]
+
+    def arm(self, index: int) -> Arm:
+        return self.route.arms[index]
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Everything served under one epoch; replaced as one value."""
+
+    epoch: int = 0
+    models: Mapping[str, ServedModel] = field(default_factory=dict)
+    versions: Mapping[tuple[str, str], LoadedVersion] = field(default_factory=dict)
+    """Every loaded version, also shadows and those kept warm."""
+    missing: frozenset[str] = frozenset()
+    """Models of the table that cannot answer here (yet)."""
+
+
+def fleet_of(
+    table: RoutingTable, versions: Mapping[tuple[str, str], LoadedVersion], before: Fleet
+) -> Fleet:
+    """The fleet that the table wants, as far as its versions are loaded.
+
+    A model of which an answering version is missing keeps the route it had; without one before,
+    its first arm answers for all, and if that is missing nobody does.
+    """
+    models: dict[str, ServedModel] = {}
+    for name, wanted in table.models.items():
+        route = wanted
+        loaded = [versions.get((name, arm.version)) for arm in route.arms]
+        if not loaded or None in loaded:
+            if name in before.models:
+                models[name] = before.models[name]
+                continue
+            if not loaded or loaded[0] is None:
+                continue
+            alone = route.arms[0].model_copy(update={"weight": 1.0})
+            route, loaded = route.model_copy(update={"arms": (alone,)}), loaded[:1]
+        whole = tuple(one for one in loaded if one is not None)
+        shadows = [versions.get((name, version)) for version in route.shadows]
+        first = whole[0].manifest
+        models[name] = ServedModel(
+            name=name,
+            route=route,
+            split=split_of(route),
+            loaded=whole,
+            shadows=tuple(one for one in shadows if one is not None),
+            unit_key=first.unit_key or first.entity_keys,
+        )
+    kept = dict(versions)
+    for model in models.values():
+        kept.update({(one.model, one.version): one for one in (*model.loaded, *model.shadows)})
+    return Fleet(table.epoch, models, kept, frozenset(table.models) - frozenset(models))

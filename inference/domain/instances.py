@@ -1,0 +1,187 @@
+"""What a caller sends: rows of typed fields, checked strictly, taken column by column."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from operator import itemgetter
+from typing import Any, Literal
+
+FieldCode = Literal["missing", "wrong-type", "not-finite", "out-of-range", "not-an-instance"]
+ERRORS_MAX = 20
+_INT64_MAX = 2**63 - 1
+_TEXT_MAX = 4_096
+_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+_MICROSECOND = timedelta(microseconds=1)
+
+Row = Mapping[str, Any]  # a JSON object, as a caller sent it
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One thing that is wrong: where (row and field) and what; never the value itself."""
+
+    row: int
+    field: str
+    code: FieldCode
+
+    def as_json(self) -> dict[str, str]:
+        """As it stands in a problem's ``errors``: a JSON pointer (RFC 6901) into the body."""
+        field = self.field.replace("~", "~0").replace("/", "~1")
+        place = f"/instances/{self.row}"
+        return {"pointer": f"{place}/{field}" if field else place, "code": self.code}
+
+
+class FieldRefused(ValueError):
+    """A value does not fit its field."""
+
+    def __init__(self, code: FieldCode) -> None:
+        super().__init__(code)
+        self.code: FieldCode = code
+
+
+def _number(value: object) -> float:
+    if type(value) is not float and type(value) is not int:
+        raise FieldRefused("wrong-type")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise FieldRefused("out-of-range") from None
+    if not math.isfinite(number):
+        raise FieldRefused("not-finite")
+    return number
+
+
+def _integer(value: object) -> int:
+    if type(value) is not int:
+        raise FieldRefused("wrong-type")
+    if not -_INT64_MAX - 1 <= value <= _INT64_MAX:
+        raise FieldRefused("out-of-range")
+    return value
+
+
+def _small_integer(value: object) -> int:
+    number = _integer(value)
+    if not -(2**31) <= number < 2**31:
+        raise FieldRefused("out-of-range")
+    return number
+
+
+def _boolean(value: object) -> bool:
+    if type(value) is not bool:
+        raise FieldRefused("wrong-type")
+    return value
+
+
+def _text(value: object) -> str:
+    if type(value) is not str:
+        raise FieldRefused("wrong-type")
+    if len(value) > _TEXT_MAX:
+        raise FieldRefused("out-of-range")
+    return value
+
+
+def _instant(value: object) -> int:
+    """Microseconds since 1970 UTC of an ISO 8601 text that names its zone."""
+    if type(value) is not str:
+        raise FieldRefused("wrong-type")
+    try:
+        instant = datetime.fromisoformat(value)
+        if instant.tzinfo is None:
+            raise FieldRefused("wrong-type")
+        return (instant - _EPOCH) // _MICROSECOND
+    except (ValueError, OverflowError) as refused:
+        raise refused if isinstance(refused, FieldRefused) else FieldRefused("wrong-type") from None
+
+
+_TAKERS: dict[str, Callable[[object], Any]] = {
+    "float64": _number,
+    "float32": _number,
+    "int64": _integer,
+    "int32": _small_integer,
+    "bool": _boolean,
+    "string": _text,
+    "timestamp": _instant,
+}
+_TEXT: frozenset[type] = frozenset({str})
+_NULLABLE_TEXT: frozenset[type] = frozenset({str, type(None)})
+DTYPES = frozenset(_TAKERS)
+"""The dtypes that a request field may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceField:
+    """One field of an instance."""
+
+    name: str
+    dtype: str
+    nullable: bool = False
+    """Keys may be null (a null key matches nothing in the store), request fields may not."""
+
+    def take(self, row: Row) -> Any:
+        """This field's value, converted. Raises ``FieldRefused``."""
+        if self.name not in row:
+            raise FieldRefused("missing")
+        value = row[self.name]
+        if value is None and self.nullable:
+            return None
+        return _TAKERS[self.dtype](value)
+
+
+class InstanceSchema:
+    """The fields that one model version needs; others are ignored, because which version answers
+    is decided by the platform, not by the caller."""
+
+    __slots__ = ("_plain", "_take_all", "fields")
+
+    def __init__(self, fields: Sequence[InstanceField]) -> None:
+        self.fields = tuple(fields)
+        names = [field.name for field in fields]
+        self._take_all = itemgetter(*names) if len(names) > 1 else None
+        self._plain = tuple(
+            None if field.dtype != "string" else _NULLABLE_TEXT if field.nullable else _TEXT
+            for field in fields
+        )
+
+    def columns(self, rows: Sequence[Row]) -> dict[str, list[Any]]:
+        """Every field's values. Raises ``FieldRefused`` or ``KeyError`` when any does not fit;
+        ``errors`` then says which."""
+        if not self.fields:
+            raise FieldRefused("not-an-instance")
+        if self._take_all is not None:
+            taken = list(zip(*map(self._take_all, rows), strict=True))
+        else:
+            taken = [tuple(row[field.name] for row in rows) for field in self.fields]
+        columns = {}
+        for field, plain, values in zip(self.fields, self._plain, taken, strict=True):
+            columns[field.name] = self._column(field, plain, values)
+        return columns
+
+    @staticmethod
+    def _column(
+        field: InstanceField, plain: frozenset[type] | None, values: tuple[Any, ...]
+    ) -> list[Any]:
+        if plain is not None and plain.issuperset(map(type, values)):
+            if max(map(len, filter(None, values)), default=0) > _TEXT_MAX:
+                raise FieldRefused("out-of-range")
+            return list(values)
+        take = _TAKERS[field.dtype]
+        if field.nullable:
+            return [None if value is None else take(value) for value in values]
+        return list(map(take, values))
+
+    def errors(self, rows: Sequence[object]) -> list[FieldError]:
+        """What is wrong with these rows, at most ``ERRORS_MAX``; empty when ``columns`` works."""
+        found: list[FieldError] = []
+        for index, row in enumerate(rows):
+            if not isinstance(row, dict):
+                found.append(FieldError(index, "", "not-an-instance"))
+            else:
+                for field in self.fields:
+                    try:
+                        field.take(row)
+                    except FieldRefused as refused:
+                        found.append(FieldError(index, field.name, refused.code))
+            if len(found) >= ERRORS_MAX:
+                return found[:ERRORS_MAX]
+        return found

@@ -1,0 +1,98 @@
+"""What a version said of one group of rows, and the record of it that is kept."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from contracts.routing import Variant
+from contracts.served import CACHED, DEGRADED, EXPLORED, ServedBatch
+from inference.domain.asked import Group
+from inference.domain.inputs import UNAVAILABLE, Taken
+from inference.domain.post_process import Verdicts
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What one version said of one group."""
+
+    group: Group
+    now_us: int
+    work_us: int
+    """The model's own work: features, compute, post-processing."""
+    taken: Taken
+    verdicts: Verdicts
+    outcome: npt.NDArray[np.uint8]
+    cached: npt.NDArray[np.bool_] | None = None
+    cache: Literal["hit", "miss", "off"] = "off"
+    variant: Variant | None = None
+    """``shadow`` where the group is computed again after its answer."""
+
+
+def first_outcome(*stages: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Of each row, the outcome of the first stage in which it did not go well, or 0."""
+    outcome = stages[0]
+    for later in stages[1:]:
+        if later.any():
+            outcome = np.where(outcome == 0, later, outcome)
+    return outcome
+
+
+def batch_of(served: Served) -> ServedBatch:
+    """The record of one group."""
+    group, taken, verdicts = served.group, served.taken, served.verdicts
+    n = len(group.rows)
+    ids = b"".join([asked.arrival.ask.request_id for asked in group.owners])
+    request_id = np.frombuffer(ids, "V16")
+    if len(group.owners) != n:
+        request_id = np.repeat(request_id, group.counts)
+    failed = served.outcome != 0
+    fine = not failed.any()
+    plan = group.loaded.inputs
+    clients = [asked.arrival.ask.headers for asked in group.owners]
+    client_ids: tuple[str, ...] = ()
+    if any(clients):
+        named = zip(clients, group.counts, strict=True)
+        client_ids = tuple(name.decode("utf-8", "replace") for name, k in named for _ in range(k))
+    number_rows = len(plan.number_names)
+    return ServedBatch(
+        model=group.model.name,
+        version=group.loaded.version,
+        variant=served.variant or group.arm.variant,
+        epoch=group.epoch,
+        rollout_id=group.model.route.rollout_id,
+        step=group.model.route.step,
+        arm=group.arm.name,
+        units=tuple(group.units),
+        event_us=np.full(n, served.now_us, np.int64),
+        request_id=request_id,
+        row=np.array(group.indices, np.uint16),
+        latency_us=np.full(n, min(served.work_us, 2**32 - 1), np.uint32),
+        outcome=served.outcome,
+        flags=_flags(served, n),
+        predicted=verdicts.predicted if fine else np.where(failed, -1, verdicts.predicted),
+        score=verdicts.score if fine else np.where(failed, np.nan, verdicts.score),
+        confidence=verdicts.confidence if fine else np.where(failed, np.nan, verdicts.confidence),
+        propensity=verdicts.propensity,
+        numbers=dict(zip(plan.number_names, taken.numbers, strict=True)),
+        strings={
+            name: tuple(values)
+            for name, values in zip(plan.names[number_rows:], taken.strings, strict=True)
+        },
+        statuses=dict(zip(plan.names, taken.statuses, strict=True)),
+        client_request_ids=client_ids,
+        policy_id=group.loaded.policy_id,
+    )
+
+
+def _flags(served: Served, n: int) -> npt.NDArray[np.uint8]:
+    flags = np.zeros(n, np.uint8)
+    if served.cached is not None:
+        flags |= served.cached * np.uint8(CACHED)
+    if served.verdicts.explored is not None:
+        flags |= served.verdicts.explored * np.uint8(EXPLORED)
+    if not served.taken.clean:
+        away = (served.taken.statuses == UNAVAILABLE).any(axis=0)
+        flags |= away * np.uint8(DEGRADED)
+    return flags

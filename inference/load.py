@@ -1,0 +1,192 @@
+"""Keeps what is loaded equal to what the routing table wants; serving never waits for it."""
+
+import asyncio
+import contextlib
+from concurrent.futures import Executor
+
+from contracts.manifest import Manifest
+from contracts.routing import ReplicaReport, RoutingTable, VersionState
+from inference.domain.fleet import Fleet, LoadedVersion, fleet_of
+from inference.ports import Artifacts, Builder, Registry, RegistryAway
+from kit.clock import Clock
+from kit.logs import get_logger
+
+_log = get_logger(__name__)
+Key = tuple[str, str]
+_FILES = ("model.onnx", "golden.json")
+_RETRY_S = 5.0
+
+
+class Load:
+    """Loads aside, verifies, warms, and then replaces the fleet as one value.
+
+    A version that cannot be loaded keeps its model on the route it had, and says why in the
+    report. Versions that no table names are closed once no batch holds them.
+    """
+
+    def __init__(
+        self,
+        *,
+        replica: str,
+        push_url: str | None,
+        registry: Registry,
+        artifacts: Artifacts,
+        builder: Builder,
+        executor: Executor,
+        clock: Clock,
+        poll_s: float,
+        report_every_s: float,
+    ) -> None:
+        self._replica = replica
+        self._push_url = push_url
+        self._registry = registry
+        self._artifacts = artifacts
+        self._builder = builder
+        self._executor = executor
+        self._clock = clock
+        self._poll_s = poll_s
+        self._report_every_s = report_every_s
+        self._wanted: RoutingTable | None = None
+        self._changed = asyncio.Event()
+        self._report_now = asyncio.Event()
+        self._draining: list[LoadedVersion] = []
+        self.states: dict[Key, VersionState] = {}
+        self.fleet = Fleet()
+        self.registry_away = False
+
+    def missing(self) -> list[str]:
+        """What is not there yet; empty when every wanted model is served."""
+        if self._wanted is None:
+            return ["no routing table yet"]
+        return [f"model {name} is not loaded" for name in sorted(self.fleet.missing)]
+
+    def offer(self, table: RoutingTable) -> None:
+        """A table came (pushed or polled); the newest wins."""
+        if self._wanted is None or table.epoch > self._wanted.epoch:
+            self._wanted = table
+            self._changed.set()
+
+    async def start(self) -> None:
+        """Serve by the last good table while the registry is asked for a newer one."""
+        table = await asyncio.to_thread(self._registry.last_table)
+        if table is not None:
+            self.offer(table)
+            await self.apply()
+
+    async def follow(self) -> None:
+        """Long-poll the registry for ever."""
+        while True:
+            known = -1 if self._wanted is None else self._wanted.epoch
+            try:
+                table = await self._registry.table(known, self._poll_s)
+            except RegistryAway as away:
+                if not self.registry_away:
+                    _log.warning("registry_away", reason=str(away))
+                self.registry_away = True
+                await self._clock.sleep_s(1.0)
+                continue
+            self.registry_away = False
+            if table is not None:
+                self.offer(table)
+
+    async def reconcile(self) -> None:
+        """Put each new table into effect, and try again what failed."""
+        while True:
+            failed = any(state.state == "failed" for state in self.states.values())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_RETRY_S if failed else None):
+                    await self._changed.wait()
+            await self.apply()
+
+    async def report_for_ever(self) -> None:
+        """Tell the registry what is served: at every change, and every few seconds."""
+        while True:
+            with contextlib.suppress(RegistryAway):  # ``follow`` says so
+                await self._registry.report(self.report())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._report_every_s):
+                    await self._report_now.wait()
+            self._report_now.clear()
+            self._close_drained()
+
+    def report(self) -> ReplicaReport:
+        """What this replica serves now."""
+        states = {**self.states}
+        for loaded in self._draining:
+            key = (loaded.model, loaded.version)
+            states.setdefault(key, VersionState(model=key[0], version=key[1], state="draining"))
+        return ReplicaReport(
+            replica=self._replica,
+            epoch=self.fleet.epoch,
+            versions=tuple(states.values()),
+            push_url=self._push_url,
+        )
+
+    async def apply(self) -> None:
+        """Load what the wanted table lacks, then flip to it."""
+        table = self._wanted
+        self._changed.clear()
+        if table is None:
+            return
+        wanted = {
+            (model, version): None
+            for model, route in table.models.items()
+            for version in route.versions()
+        }
+        loaded: dict[Key, LoadedVersion] = {}
+        for key in wanted:
+            have = self.fleet.versions.get(key)
+            one = have if have is not None else await self._load(key)
+            if one is not None:
+                loaded[key] = one
+        self.states = {key: state for key, state in self.states.items() if key in wanted}
+        before = self.fleet
+        self.fleet = fleet_of(table, loaded, before)
+        self._retire(before)
+        self._report_now.set()
+        if not self.fleet.missing and table.epoch > before.epoch:
+            await self._registry.keep_table(table)
+        _log.info("routing_applied", epoch=table.epoch, missing=sorted(self.fleet.missing))
+
+    async def _load(self, key: Key) -> LoadedVersion | None:
+        model, version = key
+        before = self.states.get(key)
+        self.states[key] = VersionState(model=model, version=version, state="loading")
+        self._report_now.set()
+        try:
+            manifest = await self._registry.manifest(model, version)
+            files = await self._files(manifest)
+            loop = asyncio.get_running_loop()
+            loaded = await loop.run_in_executor(
+                self._executor, self._builder.build, manifest, version, files
+            )
+        except (RegistryAway, ValueError, LookupError, OSError) as failed:
+            state = VersionState(
+                model=model, version=version, state="failed", reason=str(failed)[:500]
+            )
+            self.states[key] = state
+            if before != state:
+                _log.warning("version_not_loaded", model=model, version=version, reason=str(failed))
+            return None
+        self.states[key] = VersionState(model=model, version=version, state="ready")
+        return loaded
+
+    async def _files(self, manifest: Manifest) -> dict[str, bytes]:
+        files = {}
+        for path in _FILES:
+            entry = manifest.file(path)
+            if entry is not None:
+                files[path] = await self._artifacts.bring(entry.sha256, entry.size_bytes)
+        if "model.onnx" not in files:
+            raise ValueError("the manifest names no model.onnx")
+        return files
+
+    def _retire(self, before: Fleet) -> None:
+        kept = set(map(id, self.fleet.versions.values()))
+        self._draining += [one for one in before.versions.values() if id(one) not in kept]
+        self._close_drained()
+
+    def _close_drained(self) -> None:
+        for loaded in [one for one in self._draining if not one.in_use]:
+            loaded.engine.close()
+            self._draining.remove(loaded)

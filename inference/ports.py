@@ -1,0 +1,129 @@
+"""What the verbs need from outside."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from contracts.manifest import Manifest
+from contracts.routing import ReplicaReport, RoutingTable
+from inference.domain.asked import Arrival, Group
+from inference.domain.fleet import LoadedVersion
+from inference.domain.inputs import FeatureColumn, Features
+from inference.domain.served import Served
+from inference.domain.spool_record import SpoolPlace, SpoolRecord
+from kit.deadline import Deadline
+from kit.problems import Problem
+
+
+class FeatureRows(Protocol):
+    """n looked-up rows by ref."""
+
+    @property
+    def columns(self) -> Mapping[str, FeatureColumn]: ...
+
+
+class FeatureReader(Protocol):
+    """The feature store's online side (``feature_store.online.OnlineReader``)."""
+
+    def plan(self, service: Any) -> Any:
+        """Compile a feature service once; what comes back is only handed to ``look_up``."""
+
+    async def look_up(
+        self, plan: Any, entity_rows: Sequence[Mapping[str, Any]], now_us: int, deadline: Deadline
+    ) -> FeatureRows:
+        """All features of all rows in one round trip.
+
+        Raises ``RedisAway``, ``RedisError`` or ``TimeoutError`` when the store cannot answer.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """What became of everything that arrived in one turn."""
+
+    groups: list[Group]
+    refused: list[tuple[Arrival, Problem]]
+
+
+class Responder(Protocol):
+    """Gives each caller its own answer, once."""
+
+    def answer(self, served: Served, features: Features) -> None:
+        """Answer the owners of a group."""
+
+    def refuse(self, arrival: Arrival, problem: Problem) -> None:
+        """Answer one request with a problem, unless it has been answered."""
+
+
+class Spool(Protocol):
+    """Where served events become durable."""
+
+    def append(self, payload: bytes, rows: int) -> None:
+        """Keep one record of that many rows; on return a killed process does not lose it."""
+
+
+class SpoolReader(Protocol):
+    """The spool, as the shipper sees it."""
+
+    @property
+    def cursor(self) -> SpoolPlace:
+        """What lies before is durable elsewhere."""
+
+    def read(self, place: SpoolPlace, bytes_max: int) -> tuple[Sequence[SpoolRecord], SpoolPlace]:
+        """Records from ``place`` on and the place behind them."""
+
+    def release(self, place: SpoolPlace) -> None:
+        """What lies before ``place`` is durable elsewhere: forget it."""
+
+
+class Stream(Protocol):
+    """Where served events go. All raise ``RedisAway``, ``RedisError`` or ``TimeoutError``."""
+
+    async def begin(self) -> None:
+        """Remember which server is there: entries it loses by restarting must be added again."""
+
+    async def add(self, records: Sequence[SpoolRecord]) -> None:
+        """Append entries; after an error some may have been added."""
+
+    async def acknowledged(self) -> bool:
+        """Wait until everything added since ``begin`` is on the server's disk.
+
+        False: the server cannot say. Raises also when it is another server than at ``begin``.
+        """
+
+
+class RegistryAway(Exception):
+    """The registry cannot be reached, or does not answer as a registry does."""
+
+
+class Registry(Protocol):
+    """The registry, and what of it was last seen. Its calls raise ``RegistryAway``."""
+
+    async def table(self, known: int, wait_s: float) -> RoutingTable | None:
+        """The routing table; None when its epoch is still ``known`` after ``wait_s`` seconds."""
+
+    async def manifest(self, model: str, version: str) -> Manifest:
+        """A version's manifest, also of one seen before while the registry is away."""
+
+    async def report(self, report: ReplicaReport) -> None:
+        """Say which versions this replica serves."""
+
+    def last_table(self) -> RoutingTable | None:
+        """The table that was last put into effect, or None; blocking."""
+
+    async def keep_table(self, table: RoutingTable) -> None:
+        """Keep the table for a start without a registry."""
+
+
+class Builder(Protocol):
+    """Makes a loaded version; blocking."""
+
+    def build(self, manifest: Manifest, version: str, files: Mapping[str, bytes]) -> LoadedVersion:
+        """Raises an exception whose text says why the version cannot be served."""
+
+
+class Artifacts(Protocol):
+    """Model files by content."""
+
+    async def bring(self, sha256: str, size_bytes: int) -> bytes:
+        """The verified bytes. Raises ``RegistryAway``, ``ValueError`` when they are others."""

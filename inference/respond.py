@@ -1,0 +1,117 @@
+"""Gives each caller its own answer out of a group's."""
+
+import numpy as np
+
+from contracts.frames import Answer
+from contracts.served import OUTCOMES
+from inference.domain.answers import ROW_DETAILS, ROW_PROBLEMS, TAILS, mixed_body, tail_of
+from inference.domain.asked import Arrival, Asked
+from inference.domain.explain import degraded, degraded_rows, explained
+from inference.domain.inputs import Features
+from inference.domain.served import Served
+from kit.clock import Clock
+from kit.problems import Problem, problem_body
+
+
+class Respond:
+    """The verb; it alone calls ``Arrival.reply``, and once."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.refused: dict[str, int] = {}
+        """Requests answered with a problem, by its code."""
+
+    def refuse(self, arrival: Arrival, problem: Problem) -> None:
+        """Answer one request with a problem, unless it has been answered."""
+        if not arrival.wanted:
+            return
+        arrival.wanted = False
+        code = problem.code.value
+        self.refused[code] = self.refused.get(code, 0) + 1
+        headers = "\n".join(f"{name}: {value}" for name, value in problem.headers().items())
+        body = problem_body(problem, arrival.ask.request_id.hex(), "/predict")
+        arrival.reply(Answer(problem.code.status, body, False, headers.encode()))
+
+    def answer(self, served: Served, features: Features) -> None:
+        """Answer the owners of a group; a row that failed answers for itself."""
+        group = served.group
+        writer = group.loaded.writer(group.arm.variant)
+        pieces = writer.rows(served.verdicts, served.outcome)
+        bad = degraded_rows(served.taken)
+        failed = bool(served.outcome.any())
+        plain = TAILS[served.cache]
+        fine = start = 0
+        for asked, count in zip(group.owners, group.counts, strict=True):
+            end = start + count
+            arrival = asked.arrival
+            special = arrival.ask.explain or (bad is not None and bad[start:end].any())
+            if asked.mixed is not None:
+                self._gather(asked, served, features, pieces, start, end)
+            elif failed and served.outcome[start:end].all():
+                self._refuse_row(asked, served, int(served.outcome[start]))
+            elif arrival.wanted:
+                tail = self._tail(asked, served, features, start, end) if special else plain
+                fine += 1
+                arrival.wanted = False
+                body = writer.whole(arrival.ask.request_id, pieces[start:end], tail)
+                arrival.reply(Answer(200, body))
+            start = end
+        self._count(served, fine)
+
+    def _tail(
+        self, asked: Asked, served: Served, features: Features, start: int, end: int
+    ) -> bytes:
+        plan = served.group.loaded.inputs
+        shown = None
+        if asked.arrival.ask.explain:
+            shown = explained(plan, served.taken, features, start, end)
+        return tail_of(served.cache, degraded(plan, served.taken, start, end), shown)
+
+    def _refuse_row(self, asked: Asked, served: Served, outcome: int) -> None:
+        name = OUTCOMES[outcome]
+        if asked.arrival.wanted:
+            served.group.loaded.tally.request(ROW_PROBLEMS[name].value)
+        self.refuse(asked.arrival, Problem(ROW_PROBLEMS[name], ROW_DETAILS[name]))
+
+    def _gather(
+        self,
+        asked: Asked,
+        served: Served,
+        features: Features,
+        pieces: list[bytes],
+        start: int,
+        end: int,
+    ) -> None:
+        """Keep these rows until the request's other groups have answered; the last one replies."""
+        mixed, group = asked.mixed, served.group
+        assert mixed is not None
+        writer = group.loaded.writer(group.arm.variant)
+        for row in range(start, end):
+            mixed.pieces[group.indices[row]] = (pieces[row], writer)
+        mixed.degraded += degraded(group.loaded.inputs, served.taken, start, end)
+        if asked.arrival.ask.explain:
+            shown = explained(group.loaded.inputs, served.taken, features, start, end)
+            for row, values in enumerate(shown, start):
+                mixed.features[group.indices[row]] = values
+        mixed.fine += int((served.outcome[start:end] == 0).sum())
+        mixed.outcome = mixed.outcome or int(served.outcome[start])
+        asked.rows_left -= end - start
+        if asked.rows_left or not asked.arrival.wanted:
+            return
+        if not mixed.fine:
+            self._refuse_row(asked, served, mixed.outcome)
+            return
+        asked.arrival.wanted = False
+        ask = asked.arrival.ask
+        tail = tail_of(served.cache, mixed.degraded, mixed.features if ask.explain else None)
+        whole = [piece for piece in mixed.pieces if piece is not None]
+        asked.arrival.reply(Answer(200, mixed_body(group.model.name, ask.request_id, whole, tail)))
+        group.loaded.tally.request("ok")
+
+    def _count(self, served: Served, fine: int) -> None:
+        tally = served.group.loaded.tally
+        now_ns = self._clock.monotonic_ns()
+        arrived_ns = [asked.arrival.arrived_ns for asked in served.group.owners]
+        tally.duration.observe_all((now_ns - np.array(arrived_ns)) / 1e9)
+        if fine:
+            tally.request("ok", fine)

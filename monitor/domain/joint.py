@@ -1,0 +1,257 @@
+"""Do the columns still move together as they did? Maximum mean discrepancy, streamed.
+
+Each row is mapped to random Fourier features (Rahimi, Recht 2007); the distance between the mean
+maps of training and of a live window is the MMD with a Gaussian kernel. Means of sums are all it
+needs, so windows add up and no training row is kept. Clean days, each left out once, say how far
+apart is normal. The products of normal scores, summed beside, name the pairs that changed.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from contracts.profile import BaselineProfile, ColumnProfile, JointProfile, NumericProfile
+from monitor.domain.edges import Floats, Ints, single
+from monitor.domain.multiplicity import q_values, z_of
+
+FEATURES = 256
+COLUMNS_MAX = 100
+SPLITS = 28
+"""Stand-in days where the training rows carry no time."""
+PAIRS_NAMED = 5
+_SEED = 20131201
+
+
+@dataclass(frozen=True, slots=True)
+class JointMap:
+    """Compiled from a profile: what turns rows into sums. ``frequencies`` [columns, R]."""
+
+    columns: tuple[str, ...]
+    edges: tuple[Floats, ...]
+    scores: tuple[Floats, ...]
+    """Normal score of each bin of each column."""
+    frequencies: Floats
+    phases: Floats
+    profile: JointProfile | None
+
+    def normal_scores(self, rows: Mapping[str, npt.ArrayLike]) -> Floats:
+        """Rows [n, columns] on normal scores; a null or missing column is 0."""
+        n = max((len(np.asarray(values)) for values in rows.values()), default=0)
+        out = np.zeros((n, len(self.columns)))
+        for i, name in enumerate(self.columns):
+            if name not in rows or np.asarray(rows[name]).dtype.kind not in "biuf":
+                continue
+            values = single(rows[name])
+            at = np.searchsorted(self.edges[i], values, side="left")
+            scored = self.scores[i][np.minimum(at, len(self.scores[i]) - 1)]
+            out[:, i] = np.where(np.isnan(values), 0.0, scored)
+        return out
+
+    def features(self, scores: Floats) -> Floats:
+        """Random features [n, R] of normal scores [n, columns]."""
+        mapped: Floats = np.cos(scores @ self.frequencies + self.phases)
+        return mapped * math.sqrt(2 / self.frequencies.shape[1])
+
+
+@dataclass(frozen=True, slots=True)
+class JointSums:
+    """A live window: rows, Σ features [R], Σ products [columns, columns]; ``a + b`` merges."""
+
+    rows: int
+    features: Floats
+    products: Floats
+
+    def __add__(self, other: "JointSums") -> "JointSums":
+        return JointSums(
+            self.rows + other.rows, self.features + other.features, self.products + other.products
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PairShift:
+    """Two columns whose correlation (of normal scores) changed."""
+
+    first: str
+    second: str
+    before: float
+    now: float
+    q: float
+
+
+@dataclass(frozen=True, slots=True)
+class JointDrift:
+    """The window's MMD (biased, squared) with its p-value among clean days; the p-value of the
+    most changed correlation (over all pairs), and the pairs that changed. ``z`` is the normal score
+    of the smaller of the two, doubled."""
+
+    rows: int
+    mmd2: float
+    p: float
+    pair_p: float
+    z: float
+    pairs: tuple[PairShift, ...]
+
+
+def build_joint(
+    columns: Mapping[str, npt.ArrayLike],
+    profiles: Mapping[str, ColumnProfile],
+    day: Ints | None,
+    *,
+    seed: int = _SEED,
+) -> JointProfile | None:
+    """From training columns [n] and their profiles; None with fewer than two numeric columns."""
+    compiled = _compile(profiles, seed, None)
+    if compiled is None:
+        return None
+    scores = compiled.normal_scores({name: columns[name] for name in compiled.columns})
+    n = len(scores)
+    split = day if day is not None and len(np.unique(day)) >= 7 else np.arange(n) * SPLITS // n
+    _, at = np.unique(split, return_inverse=True)
+    sizes = np.bincount(at).astype(np.float64)
+    total = np.zeros((len(sizes), compiled.frequencies.shape[1]))
+    for chunk in np.array_split(np.arange(n), max(1, n // 20_000)):
+        np.add.at(total, at[chunk], compiled.features(scores[chunk]))
+    used = sizes >= max(0.2 * float(np.median(sizes)), 4.0)
+    if used.sum() < 2:
+        return None
+    shape, scale = _clean_law(total[used], sizes[used])
+    upper = np.triu_indices(len(compiled.columns))
+    products = scores.T @ scores / n
+    return JointProfile(
+        columns=compiled.columns,
+        seed=seed,
+        rows=n,
+        features=tuple((total.sum(axis=0) / n).round(7).tolist()),
+        products=tuple(products[upper].round(6).tolist()),
+        clean_shape=shape,
+        clean_scale=scale,
+        rows_per_day=float(sizes.mean()),
+        pair_effect=_pair_effect(scores, at, np.flatnonzero(used), products),
+    )
+
+
+def joint_map(profile: BaselineProfile) -> JointMap | None:
+    """What the live side needs; None where the profile has no joint part."""
+    if profile.joint is None:
+        return None
+    kept = {name: profile.columns[name] for name in profile.joint.columns}
+    return _compile(kept, profile.joint.seed, profile.joint)
+
+
+def count_joint(compiled: JointMap, rows: Mapping[str, npt.ArrayLike]) -> JointSums:
+    """The sums of some live rows: columns [n] by name."""
+    scores = compiled.normal_scores(rows)
+    return JointSums(len(scores), compiled.features(scores).sum(axis=0), scores.T @ scores)
+
+
+def judge_joint(compiled: JointMap, window: JointSums, rows_min: int = 200) -> JointDrift | None:
+    """Compares a window with training; None below ``rows_min`` rows."""
+    known = compiled.profile
+    if known is None or window.rows < rows_min:
+        return None
+    gap = window.features / window.rows - np.array(known.features)
+    mmd2 = float(gap @ gap)
+    effective = 1 / (1 / known.rows + 1 / window.rows)
+    typical = 1 / (1 / known.rows + 1 / max(known.rows_per_day, 1.0))
+    # Clean days jitter whatever their size: a larger day does not count as more than a usual one.
+    scaled = mmd2 * min(effective, typical)
+    p = float(special.gammaincc(known.clean_shape, scaled / known.clean_scale))
+    pair_p, pairs = _pairs(known, window)
+    both = float(z_of(min(1.0, 2 * min(p, pair_p))))
+    return JointDrift(window.rows, mmd2, p, pair_p, both, pairs)
+
+
+def _pairs(known: JointProfile, window: JointSums) -> tuple[float, tuple[PairShift, ...]]:
+    """Bonferroni p-value of the most changed correlation, and the pairs with q < 0.05."""
+    size = len(known.columns)
+    before = np.zeros((size, size))
+    before[np.triu_indices(size)] = known.products
+    first, second = np.triu_indices(size, 1)
+    old, new = (
+        _correlations(matrix, first, second) for matrix in (before, window.products / window.rows)
+    )
+    # Beyond a usual day's rows it is the days that vary, not the rows.
+    rows = min(window.rows, max(known.rows_per_day, 200.0))
+    error = math.sqrt(known.pair_effect * (1 / max(known.rows - 3, 1) + 1 / (rows - 3)))
+    z = (np.arctanh(new) - np.arctanh(old)) / error
+    p = 2 * special.ndtr(-np.abs(z))
+    q = q_values(p)
+    order = np.argsort(-np.abs(z))[:PAIRS_NAMED]
+    return min(1.0, float(p.min()) * len(p)), tuple(
+        PairShift(
+            known.columns[first[i]],
+            known.columns[second[i]],
+            float(old[i]),
+            float(new[i]),
+            float(q[i]),
+        )
+        for i in order
+        if q[i] < 0.05
+    )
+
+
+def _correlations(products: Floats, first: Ints, second: Ints) -> Floats:
+    spread = np.sqrt(np.maximum(np.diag(products), 1e-12))
+    found: Floats = products[first, second] / spread[first] / spread[second]
+    return np.clip(found, -0.999, 0.999)
+
+
+def _compile(
+    profiles: Mapping[str, ColumnProfile], seed: int, joint: JointProfile | None
+) -> JointMap | None:
+    numeric = {
+        name: profile for name, profile in profiles.items() if isinstance(profile, NumericProfile)
+    }
+    names = tuple(numeric)[:COLUMNS_MAX]
+    if len(names) < 2:
+        return None
+    rng = np.random.Generator(np.random.Philox(seed))
+    # Uniform draws through the normal quantile: a stream that numpy keeps across versions.
+    uniform = rng.random((len(names), FEATURES))
+    # A kernel as wide as the usual distance between two rows (median heuristic: sqrt(2 d)).
+    frequencies = special.ndtri(np.clip(uniform, 1e-9, 1 - 1e-9)) / math.sqrt(2 * len(names))
+    return JointMap(
+        columns=names,
+        edges=tuple(np.array(numeric[name].edges) for name in names),
+        scores=tuple(_bin_scores(np.array(numeric[name].counts)) for name in names),
+        frequencies=frequencies,
+        phases=rng.random(FEATURES) * 2 * math.pi,
+        profile=joint,
+    )
+
+
+def _bin_scores(counts: Ints) -> Floats:
+    """Normal score of the middle of each bin's probability."""
+    total = np.cumsum(counts)
+    middle = (total - counts / 2) / total[-1]
+    scores: Floats = special.ndtri(np.clip(middle, 0.5 / total[-1], 1 - 0.5 / total[-1]))
+    return scores
+
+
+def _clean_law(total: Floats, sizes: Floats) -> tuple[float, float]:
+    """Gamma (shape, scale) by moments of en · MMD² of each day against the others."""
+    rows = float(sizes.sum())
+    rest = (total.sum(axis=0) - total) / (rows - sizes)[:, None]
+    gap = np.square(total / sizes[:, None] - rest).sum(axis=1)
+    scaled = gap / (1 / sizes + 1 / (rows - sizes))
+    mean, variance = float(scaled.mean()), float(scaled.var(ddof=1))
+    variance = max(variance, 1e-4 * mean * mean)
+    return mean * mean / variance, variance / mean
+
+
+def _pair_effect(scores: Floats, at: Ints, days: Ints, products: Floats) -> float:
+    """From the 99 % quantile of clean days' standardised correlation changes, squared, over the
+    normal law's; at least 1."""
+    first, second = np.triu_indices(products.shape[0], 1)
+    usual = np.arctanh(_correlations(products, first, second))
+    changes = []
+    for day in days:
+        rows = scores[at == day]
+        own = np.arctanh(_correlations(rows.T @ rows / len(rows), first, second))
+        changes.append(np.abs(own - usual) * math.sqrt(max(len(rows) - 3, 1)))
+    spread = float(np.quantile(np.concatenate(changes), 0.99)) / 2.5758
+    return max(1.0, spread * spread)

@@ -1,0 +1,191 @@
+"""A whole turn's batch is answered, each caller by its own row."""
+
+from math import exp
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.inference.parts import House, body, defaults, logistic_model, required
+
+
+def sigmoid(z: float) -> float:
+    return 1 / (1 + exp(-z))
+
+
+async def test_a_row_is_answered_by_the_model_on_its_features(house: House) -> None:
+    (answer,) = await house.ask(body("a"))
+    assert answer.status == 200
+    told = orjson.loads(answer.body)
+    assert told["model"] == "risk"
+    assert told["version"] == "1"
+    assert told["variant"] == "production"
+    assert told["request_id"] == "0" * 32
+    assert told["cache"] == "off"
+    assert told["predictions"] == [
+        {
+            "prediction": 1,
+            "probability": pytest.approx(sigmoid(1.0), abs=1e-6),
+            "decision": "positive",
+        }
+    ]
+
+
+async def test_callers_of_one_turn_share_one_look_up_and_get_their_own_rows(house: House) -> None:
+    answers = await house.ask(body("a"), body("b", "c"), body("c"))
+    told = [orjson.loads(answer.body)["predictions"] for answer in answers]
+    assert house.reader.calls == 1
+    scores = [[row["probability"] for row in rows] for rows in told]
+    assert scores == [
+        [pytest.approx(sigmoid(1.0), abs=1e-6)],
+        [pytest.approx(sigmoid(2.0), abs=1e-6), pytest.approx(sigmoid(-3.0), abs=1e-6)],
+        [pytest.approx(sigmoid(-3.0), abs=1e-6)],
+    ]
+
+
+async def test_what_was_answered_was_recorded_before(house: House) -> None:
+    answers = await house.ask(body("a", "c"))
+    (batch,) = house.spool.batches
+    assert batch.model == "risk"
+    assert batch.units == ("a", "c")
+    assert batch.row.tolist() == [0, 1]
+    assert batch.outcome.tolist() == [0, 0]
+    assert batch.predicted.tolist() == [1, 0]
+    told = orjson.loads(answers[0].body)["predictions"]
+    assert batch.score.tolist() == [row["probability"] for row in told]
+    assert batch.numbers["f3"].tolist() == [1.0, -3.0]
+    assert batch.statuses["f3"].tolist() == [0, 0]
+
+
+async def test_an_unknown_entity_is_answered_and_the_answer_says_so(house: House) -> None:
+    house.serve(house.load("2", inputs=defaults(0.5)))
+    (answer,) = await house.ask(body("nobody"))
+    told = orjson.loads(answer.body)
+    assert answer.status == 200
+    assert told["predictions"][0]["probability"] == pytest.approx(sigmoid(0.5), abs=1e-6)
+    assert {"feature": "f0", "status": "DEFAULTED", "rows": 1} in told["degraded"]
+
+
+async def test_a_store_that_is_away_degrades_the_answer(house: House) -> None:
+    house.serve(house.load("2", inputs=defaults(0.5)))
+    house.reader.away = True
+    (answer,) = await house.ask(body("a"))
+    told = orjson.loads(answer.body)
+    assert answer.status == 200
+    assert told["degraded"][0]["status"] == "UNAVAILABLE"
+    (batch,) = house.spool.batches
+    assert batch.flags.tolist() == [4]
+    assert batch.statuses["f0"].tolist() == [5]
+
+
+async def test_a_required_feature_without_value_refuses_only_its_row(house: House) -> None:
+    house.serve(house.load("2", inputs=required()))
+    fine, bad, both = await house.ask(body("a"), body("nobody"), body("nobody", "b"))
+    assert fine.status == 200
+    assert bad.status == 422
+    assert orjson.loads(bad.body)["code"] == "feature-missing"
+    rows = orjson.loads(both.body)["predictions"]
+    assert rows[0]["error"]["code"] == "feature-missing"
+    assert rows[1]["probability"] == pytest.approx(sigmoid(2.0), abs=1e-6)
+
+
+async def test_a_required_feature_whose_store_is_away_is_a_dependency_problem(
+    house: House,
+) -> None:
+    house.serve(house.load("2", inputs=required()))
+    house.reader.away = True
+    (answer,) = await house.ask(body("a"))
+    assert answer.status == 503
+    assert b"retry-after: 1" in answer.headers
+    assert orjson.loads(answer.body)["code"] == "dependency-unavailable"
+
+
+async def test_explained_features_carry_value_status_and_age(house: House) -> None:
+    (answer,) = await house.ask(body("a", "nobody"), explain=True)
+    features = orjson.loads(answer.body)["features"]
+    assert features[0]["f0"] == {"value": 1.0, "status": "PRESENT", "age_s": 1.0}
+    assert features[1]["f0"] == {"value": None, "status": "NOT_FOUND", "age_s": None}
+
+
+async def test_rows_of_one_request_are_answered_by_the_arms_of_their_units(house: House) -> None:
+    other = house.load("2", logistic_model([-0.1] * 10))
+    house.serve(house.fleet.versions["risk", "1"], other, weights=(0.5, 0.5), salt="s")
+    house.reader.values = {f"u{index}": [1.0] * 10 for index in range(40)}
+    (answer,) = await house.ask(body(*house.reader.values))
+    told = orjson.loads(answer.body)
+    assert told["version"] is None
+    versions = [row["version"] for row in told["predictions"]]
+    assert set(versions) == {"1", "2"}
+    for row in told["predictions"]:
+        sign = 1.0 if row["version"] == "1" else -1.0
+        assert row["probability"] == pytest.approx(sigmoid(sign), abs=1e-6)
+    again = orjson.loads((await house.ask(body(*house.reader.values)))[0].body)
+    assert [row["version"] for row in again["predictions"]] == versions
+    assert sorted(len(batch) for batch in house.spool.batches[:2]) == sorted(
+        [versions.count("1"), versions.count("2")]
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b"", 400, "malformed-json"),
+        (b"{", 400, "malformed-json"),
+        (b'{"instances":[{"account":NaN}]}', 400, "malformed-json"),
+        (b"[]", 422, "invalid-input"),
+        (b"{}", 422, "invalid-input"),
+        (b'{"instances":[]}', 422, "invalid-input"),
+        (b'{"instances":{}}', 422, "invalid-input"),
+        (b'{"instances":[1]}', 422, "invalid-input"),
+        (b'{"instances":[{}]}', 422, "invalid-input"),
+        (b'{"instances":[{"account":1}]}', 422, "invalid-input"),
+        (b'{"instances":[{"account":true}]}', 422, "invalid-input"),
+        (b'{"instances":[{"account":["a"]}]}', 422, "invalid-input"),
+    ],
+)
+async def test_bad_input_is_a_problem_and_costs_its_neighbours_nothing(
+    house: House, content: bytes, status: int, code: str
+) -> None:
+    bad, good = await house.ask(content, body("b"))
+    assert (bad.status, orjson.loads(bad.body)["code"]) == (status, code)
+    assert good.status == 200
+    assert [batch.units for batch in house.spool.batches] == [("b",)]
+
+
+async def test_an_unknown_model_is_not_found(house: House) -> None:
+    (answer,) = await house.ask(body("a"), model="other")
+    assert answer.status == 404
+
+
+def dumped(value: object) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # an integer beyond 64 bits
+        return b'{"instances":[{"account":' + str(10**400).encode() + b"}]}"
+
+
+scalars = st.none() | st.booleans() | st.floats(allow_nan=False) | st.integers() | st.text()
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+instances = st.dictionaries(st.sampled_from(["account", "x"]), values, max_size=2)
+bodies = (
+    st.binary(max_size=40)
+    | values.map(dumped)
+    | st.lists(instances, max_size=3).map(lambda rows: dumped({"instances": rows}))
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(bodies, min_size=1, max_size=5))
+async def test_no_body_makes_a_server_error(several: list[bytes]) -> None:
+    house = House()
+    house.reader.values = {"a": [1.0] * 10}
+    house.serve(house.load())
+    answers = await house.ask(*several, body("a"))
+    assert all(answer.status < 500 for answer in answers)
+    assert answers[-1].status == 200
+    await house.close()
