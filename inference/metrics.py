@@ -4,15 +4,16 @@ Labels come from closed sets: models and versions of the routing table, outcomes
 contracts.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class Instrument(NamedTuple):
-    """What an instrument is called and what it says."""
+    """What an instrument is called and what it says; a counter's name gets ``_total``."""
 
     name: str
     documentation: str
     labels: tuple[str, ...] = ()
+    kind: Literal["gauge", "counter", "histogram"] = "gauge"
 
 
 _OF_VERSION = ("model", "version")
@@ -20,25 +21,40 @@ REQUESTS = Instrument(
     "inference_requests",
     "Requests answered, by problem code or ok.",
     (*_OF_VERSION, "outcome"),
+    kind="counter",
 )
-ROWS = Instrument("inference_rows", "Rows, by how they ended.", (*_OF_VERSION, "outcome"))
+ROWS = Instrument(
+    "inference_rows", "Rows, by how they ended.", (*_OF_VERSION, "outcome"), kind="counter"
+)
 DURATION_S = Instrument(
     "inference_request_duration_seconds",
     "From a request's arrival here to its answer.",
     _OF_VERSION,
+    kind="histogram",
 )
 STAGE_S = Instrument(
     "inference_stage_duration_seconds",
     "Of a batch: waiting for a slot, features, compute, post-processing, record.",
     (*_OF_VERSION, "stage"),
+    kind="histogram",
 )
-BATCH_ROWS = Instrument("inference_batch_rows", "Rows answered together.", _OF_VERSION)
-CACHE = Instrument("inference_cache_rows", "Rows by cache result.", (*_OF_VERSION, "result"))
+BATCH_ROWS = Instrument(
+    "inference_batch_rows", "Rows answered together.", _OF_VERSION, kind="histogram"
+)
+CACHE = Instrument(
+    "inference_cache_rows", "Rows by cache result.", (*_OF_VERSION, "result"), kind="counter"
+)
 DEGRADED = Instrument(
-    "inference_degraded_rows", "Rows that went without something.", (*_OF_VERSION, "cause")
+    "inference_degraded_rows",
+    "Rows that went without something.",
+    (*_OF_VERSION, "cause"),
+    kind="counter",
 )
 SHADOW = Instrument(
-    "inference_shadow_rows", "Shadow rows computed or dropped.", (*_OF_VERSION, "result")
+    "inference_shadow_rows",
+    "Shadow rows computed or dropped.",
+    (*_OF_VERSION, "result"),
+    kind="counter",
 )
 TRAFFIC_SHARE = Instrument(
     "inference_traffic_share", "Weight of each answering version.", (*_OF_VERSION, "variant")
@@ -54,14 +70,24 @@ PROVIDER_FALLBACK = Instrument(
 ROUTING_EPOCH = Instrument("inference_routing_epoch", "Epoch of the table in effect.")
 REGISTRY_AWAY = Instrument("inference_registry_away", "1 while the registry does not answer.")
 IN_FLIGHT = Instrument("inference_requests_in_flight", "Requests accepted and not answered.")
-REFUSED = Instrument("inference_refused", "Requests answered with a problem.", ("code",))
-SPOOL_BYTES = Instrument("inference_spool_bytes", "Served events not yet durable in the stream.")
-SPOOL_RECORDS = Instrument("inference_spool_records", "Records written to the spool.")
-SPOOL_DROPPED_ROWS = Instrument(
-    "inference_spool_dropped_rows", "Served rows that could not be kept; the reader sees a gap."
+REFUSED = Instrument(
+    "inference_refused", "Requests answered with a problem.", ("code",), kind="counter"
 )
-SHIPPED = Instrument("inference_log_shipped_records", "Records added to the stream, with repeats.")
-SHIP_FAILURES = Instrument("inference_log_ship_failures", "Times the stream could not be written.")
+SPOOL_BYTES = Instrument("inference_spool_bytes", "Served events not yet durable in the stream.")
+SPOOL_RECORDS = Instrument(
+    "inference_spool_records", "Records written to the spool.", kind="counter"
+)
+SPOOL_DROPPED_ROWS = Instrument(
+    "inference_spool_dropped_rows",
+    "Served rows that could not be kept; the reader sees a gap.",
+    kind="counter",
+)
+SHIPPED = Instrument(
+    "inference_log_shipped_records", "Records added to the stream, with repeats.", kind="counter"
+)
+SHIP_FAILURES = Instrument(
+    "inference_log_ship_failures", "Times the stream could not be written.", kind="counter"
+)
 LOG_AOF = Instrument(
     "inference_log_confirmed", "1 while the stream's server confirms its file on disk."
 )
