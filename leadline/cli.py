@@ -10,6 +10,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "down": ("up", "Stop the platform."),
     "init": ("init", "Make the first admin key of a platform that containers run."),
     "status": ("status", "Say what runs and whether it is ready."),
+    "env": ("env", "Print the gateway's address and a key as shell variables."),
     "doctor": ("doctor", "Look for what could keep the platform from running."),
     "logs": ("logs", "Show what the processes wrote."),
     "predict": ("predict", "Ask for a prediction through the gateway."),

@@ -1,0 +1,99 @@
+"""The pages hold together: links resolve, records have their shape, examples run."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from contracts.identity import SCOPES
+from shared_features import load_catalogue
+from tests.docs.pages import PAGES, ROOT, anchors, blocks, prose
+
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+DECISIONS = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in _LINK.findall(prose(page)):
+        if link.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target), link
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    seen: set[Path] = set()
+    ahead = [ROOT / "README.md"]
+    while ahead:
+        page = ahead.pop()
+        if page in seen:
+            continue
+        seen.add(page)
+        for link in _LINK.findall(prose(page)):
+            target = (page.parent / link.partition("#")[0]).resolve()
+            if target.is_dir():
+                ahead += sorted(target.glob("*.md"))
+            elif target.suffix == ".md" and target.exists():
+                ahead.append(target)
+    assert set(PAGES) - seen == set()
+
+
+def test_decisions_are_numbered_without_gaps_and_say_why_what_it_costs_and_when_again() -> None:
+    assert [int(path.name[:4]) for path in DECISIONS] == list(range(1, len(DECISIONS) + 1))
+    for path in DECISIONS:
+        text = path.read_text()
+        assert text.startswith(f"# {int(path.name[:4])}. ")
+        for part in ("**Why.**", "**Costs.**", "**Again if**"):
+            assert part in text, path.name
+        assert len(text.splitlines()) <= 40, path.name
+
+
+def test_the_glossary_is_in_alphabetical_order_and_defines_each_word_once() -> None:
+    words = re.findall(
+        r"^\| \*\*(.+?)\*\* \|", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE
+    )
+    assert len(words) > 40
+    assert words == sorted(set(words))
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_the_notice_names_every_data_file_that_is_not_ours() -> None:
+    notice = (ROOT / "NOTICE").read_text()
+    for path in (ROOT / "leadline").rglob("*.parquet"):
+        folder = path.parent.relative_to(ROOT)
+        assert f"{folder}/*.parquet" in notice
+    for named in re.findall(r"\S+/CREDIT\.md", notice):
+        assert (ROOT / named).exists()
+
+
+def test_the_definitions_on_the_features_page_load_and_compile(tmp_path: Path) -> None:
+    (source,) = blocks(ROOT / "docs/features.md", "python")
+    (tmp_path / "shop.py").write_text(source)
+    catalogue = load_catalogue([str(tmp_path / "shop.py")])
+    assert len(catalogue.compile("checkout").fingerprint) == 64
+
+
+def test_the_override_for_a_second_replica_merges_onto_services_that_exist() -> None:
+    (override,) = [yaml.safe_load(block) for block in blocks(ROOT / "docs/operate.md", "yaml")]
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    replica = override["services"]["inference-2"]
+    base = compose["services"][replica["extends"]["service"]]
+    assert replica["extends"]["file"] == "docker-compose.yml"
+    assert set(replica["networks"]) <= set(base["networks"])
+    (own,), (shared,) = replica["volumes"], [v for v in base["volumes"] if "state" in v]
+    assert own.split(":")[1] == shared.split(":")[1]
+    assert own.split(":")[0] in override["volumes"]
+
+
+def test_the_scopes_on_the_operating_page_are_the_scopes() -> None:
+    table = re.findall(r"^\| (`[^|]+`) \|", (ROOT / "docs/operate.md").read_text(), re.MULTILINE)
+    named = {scope for cell in table for scope in re.findall(r"`([a-z:]+)`", cell)}
+    assert set(SCOPES) <= named

@@ -1,0 +1,37 @@
+"""The reference says what the code says, no more and no less."""
+
+from pathlib import Path
+
+from contracts.problems import ProblemCode
+from leadline.reference import DEFAULT_FOLDER, instruments, pages, stale, write
+
+
+def test_the_committed_reference_is_what_the_code_says() -> None:
+    assert stale(DEFAULT_FOLDER) == []
+
+
+def test_a_changed_and_a_forgotten_page_are_noticed(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "problems.md").write_text("old")
+    (tmp_path / "gone.md").write_text("of a page that is no longer made")
+    assert stale(tmp_path) == ["gone.md", "problems.md"]
+
+
+def test_every_problem_has_its_line() -> None:
+    page = pages()["problems.md"]
+    for code in ProblemCode:
+        assert f"| `{code.value}` | {code.status} |" in page
+
+
+def test_secrets_have_no_default_to_show() -> None:
+    page = pages()["settings.md"]
+    (line,) = [line for line in page.splitlines() if "LEADLINE_SERVICE_TOKEN" in line]
+    assert line.split("|")[2:4] == [" secret ", "   "]
+
+
+def test_instruments_read_at_scrape_time_are_listed_with_their_labels() -> None:
+    named = {name: (kind, labels) for name, kind, labels, _ in instruments("inference")}
+    assert named["inference_rows_total"] == ("counter", ("model", "version", "outcome"))
+    named = {name: (kind, labels) for name, kind, labels, _ in instruments("gateway")}
+    assert named["gateway_predict_seconds"] == ("histogram", ())
+    assert named["gateway_requests_total"] == ("counter", ("route", "status"))
