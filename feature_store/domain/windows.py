@@ -10,7 +10,6 @@ Waiting rows are known to us but not yet due; while a deletion waits, all rows s
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt

@@ -1,0 +1,74 @@
+"""Wiring: the only place where the feature store's parts are constructed and meet."""
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from feature_store.adapters.log_parquet import LogWriter
+from feature_store.adapters.online_redis import RedisStore
+from feature_store.adapters.quarantine_files import QuarantineFiles
+from feature_store.materialize import Materializer
+from feature_store.online import OnlineReader
+from feature_store.push import Pusher
+from feature_store.routes import online as online_routes
+from feature_store.routes import push as push_routes
+from feature_store.settings import FeatureStoreSettings
+from kit.app import create_app
+from kit.clock import Clock, clock_from
+from kit.redis_pipeline import PipelinedRedis
+from kit.tasks import TaskOwner
+from shared_features import load_catalogue
+
+
+def build(settings: FeatureStoreSettings, clock: Clock | None = None) -> FastAPI:
+    """The feature store's application. Opens its log (and takes its lock); connects to nothing."""
+    clock = clock or clock_from(settings.clock_file)
+    catalogue = load_catalogue(settings.feature_modules)
+    log = LogWriter(settings.directory / "log", sync=settings.log_sync)
+    readers = PipelinedRedis(settings.redis_url, timeout_ms=settings.read_timeout_ms)
+    writers = PipelinedRedis(settings.redis_url, timeout_ms=settings.write_timeout_ms)
+    store = RedisStore(writers, settings.namespace)
+    materializer = Materializer(catalogue, log.reader, store, clock, settings.namespace)
+    quarantine = QuarantineFiles(settings.directory / "quarantine")
+    disk = ThreadPoolExecutor(1, "feature-log")
+    pusher = Pusher(catalogue, log, quarantine, clock, disk)
+    reader = OnlineReader(readers, settings.namespace)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await readers.start()
+        await writers.start()
+        async with TaskOwner() as tasks:
+            tasks.start("materialize", materializer.run, restart=True)
+            yield
+        await readers.stop()
+        await writers.stop()
+        disk.shutdown()
+        log.close()
+
+    def ready() -> list[str]:
+        missing = [] if readers.connected else ["the online store is away"]
+        if not materializer.caught_up_once:
+            missing.append("the online store is being filled from the log")
+        return missing
+
+    return create_app(
+        "feature_store",
+        "What do we know about this entity, as of when, how fresh?",
+        settings,
+        routers=[
+            push_routes.router(
+                pusher,
+                materializer.wait_applied,
+                materializer.poke,
+                arrow_bytes_max=settings.arrow_bytes_max,
+                rows_max=settings.rows_per_push_max,
+                applied_wait_s=settings.applied_wait_s,
+            ),
+            online_routes.router(online_routes.Plans(catalogue, reader), reader, clock),
+        ],
+        lifespan=lifespan,
+        ready=ready,
+    )

@@ -1,0 +1,148 @@
+"""The numpy join of one view: rows, labels, an instant each -> typed columns with statuses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_store.domain.as_of import Mode, as_of, outside_age
+from feature_store.domain.cells import WindowLayout
+from feature_store.domain.keys import key_codes
+from feature_store.domain.schema import ARROW_TYPES, INSTANT, Int64s, row_times
+from feature_store.domain.spans import span_of
+from feature_store.domain.statuses import NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT
+from feature_store.domain.window_join import counted_rows, window_join
+from shared_features import CalendarWindow, FeatureView, View, WindowView
+from shared_features.canonical import view_dtypes
+
+NO_AGE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedColumn:
+    """One feature for n labels."""
+
+    values: pa.Array
+    """Of the feature's Arrow type; null unless PRESENT."""
+    status: npt.NDArray[np.uint8]
+    age_us: Int64s
+
+
+Joined = dict[str, JoinedColumn]
+
+
+def join_view(
+    view: View, rows: pa.Table, keys: Sequence[pa.Array], label_us: Int64s, mode: Mode
+) -> Joined:
+    """The features of ``view`` for labels with these key columns at these instants."""
+    row_codes, label_codes = shared_codes(view, rows, keys)
+    if isinstance(view, FeatureView):
+        return _join_latest(view, rows, row_codes, label_codes, label_us, mode)
+    return _join_window(view, rows, row_codes, label_codes, label_us, mode)
+
+
+def shared_codes(view: View, rows: pa.Table, keys: Sequence[pa.Array]) -> tuple[Int64s, Int64s]:
+    """Dense codes of rows' and labels' keys in one numbering."""
+    columns = []
+    for (name, dtype), label in zip(view.entity.keys.items(), keys, strict=True):
+        own = rows[name].combine_chunks()
+        columns.append(pa.chunked_array([own, label.cast(ARROW_TYPES[dtype])]))
+    codes, _ = key_codes(columns)
+    return codes[: len(rows)], codes[len(rows) :]
+
+
+def _join_latest(
+    view: FeatureView,
+    rows: pa.Table,
+    row_codes: Int64s,
+    label_codes: Int64s,
+    label_us: Int64s,
+    mode: Mode,
+) -> Joined:
+    times = row_times(rows, view.source.lag_us)
+    found = as_of(row_codes, times, label_codes, label_us, mode)
+    hit, at = found >= 0, np.maximum(found, 0)
+    status = np.full(len(found), NOT_FOUND, np.uint8)
+    age = np.full(len(found), NO_AGE, np.int64)
+    if len(rows):
+        hit &= ~times.deleted[at]
+        age = np.where(hit, label_us - times.event[at], NO_AGE)
+        status[hit] = PRESENT
+        old = outside_age(times.event[at], label_us, view.max_age_us)
+        status[hit & old] = OUTSIDE_MAX_AGE
+    return {feature: take_column(rows[feature], at, status, age) for feature in view.features}
+
+
+def take_column(
+    column: pa.ChunkedArray, at: Int64s, status: npt.NDArray[np.uint8], age: Int64s
+) -> JoinedColumn:
+    """The values at row positions ``at`` where the status is PRESENT; nulls there say so."""
+    index = pa.array(at, mask=status != PRESENT)
+    values = column.combine_chunks().take(index)
+    if values.null_count > index.null_count:
+        null = values.is_null().to_numpy(zero_copy_only=False)
+        status = np.where((status == PRESENT) & null, NULL_VALUE, status).astype(np.uint8)
+    return JoinedColumn(values, status, age)
+
+
+def _join_window(
+    view: WindowView | CalendarWindow,
+    rows: pa.Table,
+    row_codes: Int64s,
+    label_codes: Int64s,
+    label_us: Int64s,
+    mode: Mode,
+) -> Joined:
+    layout, span = WindowLayout(view), span_of(view)
+    times = row_times(rows, view.source.lag_us)
+    packed = layout.rows_of(rows, times)
+    counted = counted_rows(span, row_codes, packed, mode)
+    answers = window_join(layout, span, view.features, counted, label_codes, label_us)
+    dtypes = view_dtypes(view)
+    no_age = np.full(len(label_us), NO_AGE, np.int64)
+    joined: Joined = {}
+    for name, answer in answers.items():
+        status = np.where(answer.null, NULL_VALUE, PRESENT).astype(np.uint8)
+        joined[name] = JoinedColumn(typed(answer.values, answer.null, dtypes[name]), status, no_age)
+    lasts = {n: a.column for n, a in view.features.items() if a.function == "last"}
+    if lasts:
+        found = as_of(row_codes, times, label_codes, label_us, mode)
+        hit, at = found >= 0, np.maximum(found, 0)
+        if len(rows):
+            hit &= ~times.deleted[at] & (times.event[at] >= span.firsts_us(label_us))
+        status = np.where(hit, PRESENT, NULL_VALUE).astype(np.uint8)
+        for name, source_column in lasts.items():
+            taken = take_column(rows[source_column], at, status, no_age)
+            age = no_age
+            if len(rows):
+                age = np.where(taken.status == PRESENT, label_us - times.event[at], NO_AGE)
+            joined[name] = JoinedColumn(taken.values, taken.status, age)
+    return {name: joined[name] for name in view.features}
+
+
+def typed(values: npt.NDArray[Any], null: npt.NDArray[np.bool_], dtype: str) -> pa.Array:
+    """int64 or float64 results as the feature's Arrow type."""
+    array = pa.array(values, mask=null)
+    if dtype == "timestamp":
+        return array.cast(INSTANT)
+    if dtype == "bool":
+        return pc.not_equal(array, 0)
+    return array.cast(ARROW_TYPES[dtype], safe=False)
+
+
+def float_vector(column: JoinedColumn) -> Any:
+    """The column as request-time functions take it: float64 with NaN, or objects with None."""
+    values = column.values
+    if pa.types.is_timestamp(values.type):
+        values = values.cast(pa.int64())
+    if pa.types.is_boolean(values.type):
+        values = values.cast(pa.uint8())
+    if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
+        numbers = values.fill_null(0).to_numpy(zero_copy_only=False).astype(np.float64)
+        numbers[values.is_null().to_numpy(zero_copy_only=False)] = np.nan
+        return numbers
+    return np.array([*values.to_pylist(), None], object)[:-1]

@@ -1,0 +1,137 @@
+"""Online features: what is known now, with request-time features computed by the shared code."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from contracts.served import STATUSES
+from feature_store.domain.intake import parse_value
+from feature_store.domain.plan import NO_AGE, Column, FeaturePlan, LookedUp
+from feature_store.domain.statuses import NULL_VALUE, PRESENT
+from feature_store.online import OnlineReader
+from kit.clock import Clock
+from kit.deadline import Deadline
+from shared_features import CompiledService, MissingField
+from shared_features.dtypes import FIXED
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class InvalidField(ValueError):
+    """A request field of the wrong type; the message names the field, not the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Features of n rows; ``columns`` has one entry for each ref, in order."""
+
+    columns: dict[str, Column]
+    dtypes: Mapping[str, str]
+    now_us: int
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Each row as a mapping: the refs, and ``<ref>__status``."""
+        values = {
+            ref: plain_values(column, self.dtypes[ref]) for ref, column in self.columns.items()
+        }
+        names = {
+            ref: [STATUSES[code] for code in column.status.tolist()]
+            for ref, column in self.columns.items()
+        }
+        count = len(next(iter(names.values()), []))
+        return [
+            {
+                **{ref: values[ref][row] for ref in values},
+                **{f"{ref}__status": names[ref][row] for ref in names},
+            }
+            for row in range(count)
+        ]
+
+
+def plain_values(column: Column, dtype: str) -> list[Any]:
+    """The values as Python's own, with None for null; timestamps are zone-aware datetimes."""
+    missing = (column.status != PRESENT).tolist()
+    values = column.values if isinstance(column.values, list) else column.values.tolist()
+    if column.exact is not None:
+        values = column.exact.tolist()
+        if dtype == "bool":
+            values = [value == 1 for value in values]
+        elif dtype == "timestamp":
+            values = [_EPOCH + timedelta(microseconds=value) for value in values]
+    return [None if gone else value for gone, value in zip(missing, values, strict=True)]
+
+
+async def look_up(
+    reader: OnlineReader,
+    plan: FeaturePlan,
+    entity_rows: Sequence[Mapping[str, Any]],
+    clock: Clock,
+    deadline: Deadline | None = None,
+) -> Answered:
+    """Look up and compute every ref of the plan's service."""
+    service = plan.service
+    request = request_columns(service, entity_rows)
+    found = await reader.look_up(plan, entity_rows, clock.now_us(), deadline)
+    columns = {**found.columns, **computed(service, found, request)}
+    dtypes = {feature.ref: feature.dtype for feature in service.features}
+    return Answered({ref: columns[ref] for ref in service.refs}, dtypes, found.now_us)
+
+
+def request_columns(service: CompiledService, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The request fields as vectors. Raises ``MissingField`` and ``InvalidField``."""
+    columns: dict[str, Any] = {}
+    for name, dtype in service.request_fields.items():
+        values = [row.get(name) for row in rows]
+        if any(value is None for value in values):
+            raise MissingField(name, f"feature service {service.name!r}")
+        try:
+            parsed = [parse_value(value, dtype, name) for value in values]
+        except ValueError as error:
+            raise InvalidField(str(error)) from None
+        columns[name] = _vector(parsed, dtype)
+    return columns
+
+
+def _vector(values: list[Any], dtype: str) -> Any:
+    if dtype not in FIXED:
+        return np.array([*values, None], object)[:-1]
+    return np.array(values, "int64" if dtype == "timestamp" else dtype)
+
+
+def computed(
+    service: CompiledService, found: LookedUp, request: Mapping[str, Any]
+) -> dict[str, Column]:
+    """The outputs of the service's request-time functions."""
+    columns: dict[str, Column] = {}
+    no_age = np.full(found.rows, NO_AGE, np.int64)
+    for function in service.on_demand:
+        given = {ref: _input(found.columns[ref]) for ref in function.inputs}
+        given |= {name: request[name] for name in function.request}
+        for output, values in function(given).items():
+            columns[f"{function.name}:{output}"] = _output(values, function.outputs[output], no_age)
+    return columns
+
+
+def _input(column: Column) -> Any:
+    if isinstance(column.values, list):
+        return np.array([*column.values, None], object)[:-1]
+    return column.values
+
+
+def _output(values: Any, dtype: str, no_age: Any) -> Column:
+    if dtype not in FIXED:
+        null = np.array([value is None for value in values], np.bool_)
+        listed = list(values)
+        return Column(listed, np.where(null, NULL_VALUE, PRESENT).astype(np.uint8), no_age)
+    if values.dtype == np.int64:
+        status = np.full(len(values), PRESENT, np.uint8)
+        return Column(values.astype(np.float64), status, no_age, values)
+    null = np.isnan(values)
+    status = np.where(null, NULL_VALUE, PRESENT).astype(np.uint8)
+    exact = None
+    if not dtype.startswith("float"):
+        exact = np.where(null, 0, values).astype(np.int64)
+    return Column(values, status, no_age, exact)

@@ -1,0 +1,118 @@
+"""The online applier: reads the log on from where each view stands, for ever.
+
+Progress is a position in the log, kept in the store itself, never an event time: late rows cannot
+be lost, a killed applier goes on where it was, a store that lost its data says so by its positions
+and is filled again from the log, a view that is new is filled from the log's beginning.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from feature_store.apply import TooContended, apply_rows
+from feature_store.domain.writing import ViewWriter, view_writer
+from feature_store.ports import LogReader, OnlineStore
+from kit.clock import Clock
+from kit.logs import get_logger
+from kit.redis_pipeline import RedisAway
+from shared_features import Catalogue
+
+_log = get_logger(__name__)
+
+ROWS_PER_STEP = 20_000
+"""Rows of one view between two records of progress."""
+IDLE_S = 0.5
+"""How often an idle applier looks whether the store still has what it had."""
+
+
+class Materializer:
+    """Applies one log to one online store."""
+
+    def __init__(
+        self, catalogue: Catalogue, log: LogReader, store: OnlineStore, clock: Clock, namespace: str
+    ) -> None:
+        self._log = log
+        self._store = store
+        self._clock = clock
+        self._writers = [view_writer(view, namespace) for view in catalogue.views.values()]
+        self._poke = asyncio.Event()
+        self._advanced = asyncio.Condition()
+        self.applied: dict[str, int] = {}
+        """Fingerprint -> position, as last seen in the store."""
+        self.caught_up_once = False
+        """Whether the store has held all that the log held, since this process started."""
+
+    @property
+    def writers(self) -> Mapping[str, ViewWriter]:
+        """The writers by view name."""
+        return {writer.view.name: writer for writer in self._writers}
+
+    def applied_seq(self) -> int:
+        """The position up to which every view is applied."""
+        return min((self.applied.get(w.fingerprint, 0) for w in self._writers), default=0)
+
+    def poke(self) -> None:
+        """Something was appended: look now."""
+        self._poke.set()
+
+    async def wait_applied(self, seq: int) -> None:
+        """Wait until every view has applied the log up to ``seq``."""
+        self.poke()
+        async with self._advanced:
+            await self._advanced.wait_for(lambda: self.applied_seq() >= seq or not self._writers)
+
+    async def run(self) -> None:
+        """Apply for ever; run it under a ``TaskOwner``. A store that is away is tried again."""
+        away = False
+        while True:
+            self._poke.clear()
+            try:
+                await self.catch_up()
+                if away:
+                    _log.info("online_store_back", applied_seq=self.applied_seq())
+                away = False
+            except (RedisAway, TooContended) as error:
+                if not away:
+                    _log.warning("online_store_away", reason=str(error))
+                away = True
+            try:
+                async with asyncio.timeout(IDLE_S):
+                    await self._poke.wait()
+            except TimeoutError:
+                continue
+
+    async def catch_up(self) -> None:
+        """Apply until every view stands at the log's end."""
+        self.applied = await self._store.applied()
+        last = self._log.last_seq()
+        for writer in self._writers:
+            await self._advance(writer, last)
+        behind = {
+            writer.fingerprint: last
+            for writer in self._writers
+            if self.applied.get(writer.fingerprint, -1) < last
+        }
+        if behind:
+            await self._record(behind)
+        self.caught_up_once = True
+        async with self._advanced:
+            self._advanced.notify_all()
+
+    async def _advance(self, writer: ViewWriter, last: int) -> None:
+        position = self.applied.get(writer.fingerprint)
+        source = writer.view.source
+        if position is None:
+            rows = await asyncio.to_thread(self._log.read, source, 0, last)
+            await apply_rows(self._store, writer, rows, self._clock.now_us(), fresh=True)
+            await self._record({writer.fingerprint: last})
+            return
+        if position >= last:
+            return
+        rows = self._log.read(source, position, last)
+        for at in range(0, len(rows), ROWS_PER_STEP):
+            part = rows.slice(at, ROWS_PER_STEP)
+            await apply_rows(self._store, writer, part, self._clock.now_us(), fresh=False)
+            await self._record({writer.fingerprint: part["__seq"][-1].as_py()})
+
+    async def _record(self, positions: Mapping[str, int]) -> None:
+        await self._store.set_applied(positions)
+        self.applied.update(positions)

@@ -1,0 +1,85 @@
+"""What the verbs need from outside."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from feature_store.domain.as_of import Mode
+from feature_store.domain.join import Joined
+from feature_store.domain.schema import Int64s
+from shared_features import Source, View
+
+Fields = list[bytes | None]
+
+
+class LogReader(Protocol):
+    """The append-only log of feature rows."""
+
+    def last_seq(self) -> int:
+        """Position of the last row; 0 when there is none."""
+
+    def read(self, source: Source, after_seq: int = 0, up_to_seq: int | None = None) -> pa.Table:
+        """Rows of a source with ``after_seq < seq <= up_to_seq``, in order of seq
+        (``domain.schema.source_schema``)."""
+
+
+class HistoricalEngine(Protocol):
+    """Joins a view to labels as of their instants. All engines agree bit for bit."""
+
+    def join(
+        self,
+        view: View,
+        log: LogReader,
+        keys: Sequence[pa.Array],
+        label_us: Int64s,
+        mode: Mode,
+        as_of_seq: int | None,
+    ) -> Joined:
+        """The view's features for labels with these key columns; one answer a label, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """A write that happens only if the main field still begins with ``guard`` (None: is absent)."""
+
+    key: bytes
+    field: bytes
+    guard: bytes | None
+    value: bytes
+    also: Mapping[bytes, bytes]
+    drop: tuple[bytes, ...] = ()
+    whole: bool = False
+    """The field must be ``guard``, not only begin with it."""
+
+
+class OnlineStore(Protocol):
+    """Packed values by (hash, field). Methods raise ``RedisAway`` when the store is away."""
+
+    async def get(self, wanted: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[Fields]:
+        """The fields of each hash; None where absent."""
+
+    async def put(self, values: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> None:
+        """Write whatever is there; only for views that nobody else writes yet."""
+
+    async def put_newer(self, records: Sequence[tuple[bytes, bytes, bytes]]) -> list[int]:
+        """Keep the greater (event, created, seq) of what is there and each (hash, field, record).
+
+        Returns the places of those that need ``swap``: rows wait in the value that is there.
+        """
+
+    async def swap(self, swaps: Sequence[Swap]) -> list[int]:
+        """Apply swaps; returns the places of those that lost to another writer."""
+
+    async def applied(self) -> dict[str, int]:
+        """View fingerprint -> position up to which its rows are applied; empty after a loss."""
+
+    async def set_applied(self, positions: Mapping[str, int]) -> None:
+        """Record positions; after the values they stand for."""
+
+    async def wipe(self) -> None:
+        """Delete everything of this namespace."""
+
+    async def fields_of(self, field: bytes) -> list[tuple[bytes, bytes]]:
+        """Every (hash, value) that has the field; for audits."""

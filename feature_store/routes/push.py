@@ -1,0 +1,131 @@
+"""``POST /v1/features/push``: JSON rows, or an Arrow stream."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal
+
+import pyarrow as pa
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+
+from contracts.identity import Caller
+from contracts.problems import ProblemCode
+from feature_store.domain.intake import RefusedBatch
+from feature_store.push import Pushed, Pusher
+from kit.identity import needs
+from kit.problems import Problem
+from shared_features import UnknownRef
+
+ARROW_MEDIA_TYPE = "application/vnd.apache.arrow.stream"
+QUARANTINE_LISTED_MAX = 100
+Wait = Callable[[int], Awaitable[None]]
+
+
+class PushAnswer(BaseModel):
+    """What became of the rows."""
+
+    accepted: int
+    duplicates: int = Field(description="Rows whose event_id was pushed before.")
+    quarantined: list[dict[str, Any]] = Field(description="Row number and reason; at most 100.")
+    quarantined_total: int
+    last_seq: int
+    applied: bool = Field(description="Whether the rows are in the online store already.")
+
+
+def router(
+    pusher: Pusher,
+    wait_applied: Wait,
+    poke: Callable[[], None],
+    *,
+    arrow_bytes_max: int,
+    rows_max: int,
+    applied_wait_s: float,
+) -> APIRouter:
+    """The push route; ``poke`` tells the applier that there is something to do."""
+    routes = APIRouter(tags=["features"])
+
+    @routes.post("/v1/features/push")
+    async def push(
+        request: Request,
+        _caller: Annotated[Caller, needs("features:write")],
+        source: str | None = None,
+        wait: Annotated[Literal["applied"] | None, Query()] = None,
+    ) -> PushAnswer:
+        """Append rows to a source's log. ``wait=applied`` answers once they are online."""
+        pushed = await _refusals(_push(request, source))
+        poke()
+        applied = False
+        if wait == "applied":
+            try:
+                async with asyncio.timeout(applied_wait_s):
+                    await wait_applied(pushed.last_seq)
+                applied = True
+            except TimeoutError:
+                applied = False  # the rows are in the log and will be applied
+        listed = [
+            {"row": one.row, "reason": one.reason}
+            for one in pushed.quarantined[:QUARANTINE_LISTED_MAX]
+        ]
+        return PushAnswer(
+            accepted=pushed.accepted,
+            duplicates=pushed.duplicates,
+            quarantined=listed,
+            quarantined_total=len(pushed.quarantined),
+            last_seq=pushed.last_seq,
+            applied=applied,
+        )
+
+    async def _push(request: Request, source: str | None) -> Pushed:
+        media_type = request.headers.get("content-type", "").partition(";")[0]
+        if media_type == ARROW_MEDIA_TYPE:
+            table = _arrow(await bounded_body(request, arrow_bytes_max))
+            return await pusher.push_table(_named(source), table)
+        if media_type != "application/json":
+            raise Problem(
+                ProblemCode.UNSUPPORTED_MEDIA_TYPE,
+                f"Send application/json or {ARROW_MEDIA_TYPE}.",
+            )
+        body = await request.json()
+        if not isinstance(body, dict) or not isinstance(body.get("rows"), list):
+            raise Problem(ProblemCode.INVALID_INPUT, "Send an object with source and rows.")
+        if len(body["rows"]) > rows_max:
+            raise Problem(
+                ProblemCode.CONTENT_TOO_LARGE, f"At most {rows_max} rows; send Arrow for more."
+            )
+        name = body.get("source", body.get("view", source))
+        return await pusher.push_rows(_named(name), body["rows"])
+
+    return routes
+
+
+def _named(source: Any) -> str:
+    if not isinstance(source, str):
+        raise Problem(ProblemCode.INVALID_INPUT, "Name the source (or view) of the rows.")
+    return source
+
+
+async def _refusals(pushing: Awaitable[Pushed]) -> Pushed:
+    try:
+        return await pushing
+    except UnknownRef as error:
+        raise Problem(ProblemCode.NOT_FOUND, "No source or view has this name.") from error
+    except RefusedBatch as error:
+        raise Problem(ProblemCode.INVALID_INPUT, f"{str(error).capitalize()}.") from error
+
+
+def _arrow(body: bytes) -> pa.Table:
+    try:
+        return pa.ipc.open_stream(body).read_all()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise Problem(ProblemCode.INVALID_INPUT, "The body is no Arrow IPC stream.") from error
+
+
+async def bounded_body(request: Request, bytes_max: int) -> bytes:
+    """The whole body, refused as soon as it is too large."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > bytes_max:
+            raise Problem(ProblemCode.CONTENT_TOO_LARGE, f"At most {bytes_max} bytes are taken.")
+        parts.append(part)
+    return b"".join(parts)
