@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from feature_store.adapters.log_parquet import LogWriter
 from feature_store.adapters.online_redis import RedisStore
 from feature_store.adapters.quarantine_files import QuarantineFiles
+from feature_store.apply import apply_rows
 from feature_store.materialize import Materializer
 from feature_store.online import OnlineReader
 from feature_store.push import Pusher
@@ -30,7 +31,7 @@ def build(settings: FeatureStoreSettings, clock: Clock | None = None) -> FastAPI
     readers = PipelinedRedis(settings.redis_url, timeout_ms=settings.read_timeout_ms)
     writers = PipelinedRedis(settings.redis_url, timeout_ms=settings.write_timeout_ms)
     store = RedisStore(writers, settings.namespace)
-    materializer = Materializer(catalogue, log.reader, store, clock, settings.namespace)
+    materializer = Materializer(catalogue, log.reader, store, apply_rows, clock, settings.namespace)
     quarantine = QuarantineFiles(settings.directory / "quarantine")
     disk = ThreadPoolExecutor(1, "feature-log")
     pusher = Pusher(catalogue, log, quarantine, clock, disk)

@@ -23,14 +23,10 @@ from feature_store.domain.windows import (
     fold,
 )
 from feature_store.domain.writing import Hash, ViewWriter
-from feature_store.ports import OnlineStore, Swap
+from feature_store.ports import Contended, OnlineStore, Swap
 
 KEYS_PER_TRIP = 512
 SWAP_ATTEMPTS_MAX = 20
-
-
-class TooContended(RuntimeError):
-    """Other writers keep changing the same value; the batch is tried again later."""
 
 
 async def apply_rows(
@@ -94,7 +90,7 @@ async def _merge_latest(
                 swaps.append(Swap(key, field, value, merged, {}, whole=True))
         lost = await store.swap(swaps)
         left = {swaps[i].key: left[swaps[i].key] for i in lost}
-    raise TooContended(writer.view.name)
+    raise Contended(writer.view.name)
 
 
 async def _put_windows(
@@ -131,7 +127,7 @@ async def _merge_windows(
         while batch := dict(islice(remaining, KEYS_PER_TRIP)):
             again |= await _merge_batch(store, writer, batch, now_us)
         left = again
-    raise TooContended(writer.view.name)
+    raise Contended(writer.view.name)
 
 
 async def _merge_batch(

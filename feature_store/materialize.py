@@ -7,10 +7,12 @@ and is filled again from the log, a view that is new is filled from the log's be
 
 import asyncio
 from collections.abc import Mapping
+from typing import Protocol
 
-from feature_store.apply import TooContended, apply_rows
+import pyarrow as pa
+
 from feature_store.domain.writing import ViewWriter, view_writer
-from feature_store.ports import LogReader, OnlineStore
+from feature_store.ports import Contended, LogReader, OnlineStore
 from kit.clock import Clock
 from kit.logs import get_logger
 from kit.redis_pipeline import RedisAway
@@ -24,12 +26,28 @@ IDLE_S = 0.5
 """How often an idle applier looks whether the store still has what it had."""
 
 
+class ApplyRows(Protocol):
+    """The verb ``apply``."""
+
+    async def __call__(
+        self, store: OnlineStore, writer: ViewWriter, rows: pa.Table, now_us: int, *, fresh: bool
+    ) -> None:
+        """Apply rows of the view's source; repeating it changes nothing."""
+
+
 class Materializer:
     """Applies one log to one online store."""
 
     def __init__(
-        self, catalogue: Catalogue, log: LogReader, store: OnlineStore, clock: Clock, namespace: str
+        self,
+        catalogue: Catalogue,
+        log: LogReader,
+        store: OnlineStore,
+        apply: ApplyRows,
+        clock: Clock,
+        namespace: str,
     ) -> None:
+        self._apply = apply
         self._log = log
         self._store = store
         self._clock = clock
@@ -70,7 +88,7 @@ class Materializer:
                 if away:
                     _log.info("online_store_back", applied_seq=self.applied_seq())
                 away = False
-            except (RedisAway, TooContended) as error:
+            except (RedisAway, Contended) as error:
                 if not away:
                     _log.warning("online_store_away", reason=str(error))
                 away = True
@@ -102,7 +120,7 @@ class Materializer:
         source = writer.view.source
         if position is None:
             rows = await asyncio.to_thread(self._log.read, source, 0, last)
-            await apply_rows(self._store, writer, rows, self._clock.now_us(), fresh=True)
+            await self._apply(self._store, writer, rows, self._clock.now_us(), fresh=True)
             await self._record({writer.fingerprint: last})
             return
         if position >= last:
@@ -110,7 +128,7 @@ class Materializer:
         rows = self._log.read(source, position, last)
         for at in range(0, len(rows), ROWS_PER_STEP):
             part = rows.slice(at, ROWS_PER_STEP)
-            await apply_rows(self._store, writer, part, self._clock.now_us(), fresh=False)
+            await self._apply(self._store, writer, part, self._clock.now_us(), fresh=False)
             await self._record({writer.fingerprint: part["__seq"][-1].as_py()})
 
     async def _record(self, positions: Mapping[str, int]) -> None:

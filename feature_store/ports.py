@@ -40,6 +40,10 @@ class HistoricalEngine(Protocol):
         """The view's features for labels with these key columns; one answer a label, in order."""
 
 
+class Contended(RuntimeError):
+    """Other writers keep changing the same value; the batch is tried again later."""
+
+
 @dataclass(frozen=True, slots=True)
 class Swap:
     """A write that happens only if the main field still begins with ``guard`` (None: is absent)."""
