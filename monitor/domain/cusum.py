@@ -4,6 +4,7 @@ Scores are standard normal on clean days (z of the robust p-value of a day's sea
 the sum grows only where days are persistently further off than the training days were.
 """
 
+import functools
 import math
 
 from scipy import optimize
@@ -26,6 +27,7 @@ def run_length(limit: float, slack: float = SLACK) -> float:
     return (math.exp(b) - b - 1) / (2 * slack * slack)
 
 
+@functools.lru_cache(maxsize=256)
 def limit_for(series: int, slack: float = SLACK, days: float = DAYS_TO_A_FALSE_TICKET) -> float:
     """The limit at which ``series`` clean CUSUMs together cross once in ``days`` days."""
     wanted = days * max(series, 1)

@@ -83,8 +83,17 @@ def thin(bins: Bins, edges_max: int = LIVE_EDGES_MAX) -> Bins:
 
 def count(finite: Floats, edges: Floats) -> Ints:
     """Counts of finite values at the edges, shape [len(edges) + 1]; rounds to single precision."""
-    at = np.searchsorted(edges, single(finite), side="left")
-    return np.bincount(at, minlength=len(edges) + 1)
+    return count_rounded(single(finite), edges)
+
+
+def count_rounded(values: Floats, edges: Floats) -> Ints:
+    """Counts of finite single-precision values at the edges.
+
+    The values are sorted and the edges looked up among them, not the other way round: sorting is
+    vectorised, and edges are few (2,000 values at 256 edges: 25 µs against 75; bench/ks_speed.py).
+    """
+    upto = np.searchsorted(np.sort(values), edges, side="right")
+    return np.diff(upto, prepend=0, append=len(values))
 
 
 def _levels(counts: Ints, edges_max: int) -> tuple[Ints, Ints]:

@@ -15,10 +15,14 @@ import numpy.typing as npt
 from scipy import special
 
 from contracts.profile import BaselineProfile, ColumnProfile, JointProfile, NumericProfile
-from monitor.domain.edges import Floats, Ints, single
+from monitor.domain.edges import Bins, Floats, Ints, single, thin
 from monitor.domain.multiplicity import q_values, z_of
 
+Singles = npt.NDArray[np.float32]
+
 FEATURES = 256
+BINS = 128
+"""Edges a column is put on normal scores at."""
 COLUMNS_MAX = 100
 SPLITS = 28
 """Stand-in days where the training rows carry no time."""
@@ -34,8 +38,8 @@ class JointMap:
     edges: tuple[Floats, ...]
     scores: tuple[Floats, ...]
     """Normal score of each bin of each column."""
-    frequencies: Floats
-    phases: Floats
+    frequencies: Singles
+    phases: Singles
     profile: JointProfile | None
 
     def normal_scores(self, rows: Mapping[str, npt.ArrayLike]) -> Floats:
@@ -51,10 +55,12 @@ class JointMap:
             out[:, i] = np.where(np.isnan(values), 0.0, scored)
         return out
 
-    def features(self, scores: Floats) -> Floats:
-        """Random features [n, R] of normal scores [n, columns]."""
-        mapped: Floats = np.cos(scores @ self.frequencies + self.phases)
-        return mapped * math.sqrt(2 / self.frequencies.shape[1])
+    def features(self, scores: Floats) -> Singles:
+        """Random features [n, R] of normal scores [n, columns], in single precision: cosines are
+        what this costs, and they are five times faster so."""
+        angles = scores.astype(np.float32) @ self.frequencies + self.phases
+        mapped: Singles = np.cos(angles) * np.float32(math.sqrt(2 / self.frequencies.shape[1]))
+        return mapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +151,8 @@ def joint_map(profile: BaselineProfile) -> JointMap | None:
 def count_joint(compiled: JointMap, rows: Mapping[str, npt.ArrayLike]) -> JointSums:
     """The sums of some live rows: columns [n] by name."""
     scores = compiled.normal_scores(rows)
-    return JointSums(len(scores), compiled.features(scores).sum(axis=0), scores.T @ scores)
+    features = compiled.features(scores).sum(axis=0, dtype=np.float64)
+    return JointSums(len(scores), features, scores.T @ scores)
 
 
 def judge_joint(compiled: JointMap, window: JointSums, rows_min: int = 200) -> JointDrift | None:
@@ -214,12 +221,13 @@ def _compile(
     uniform = rng.random((len(names), FEATURES))
     # A kernel as wide as the usual distance between two rows (median heuristic: sqrt(2 d)).
     frequencies = special.ndtri(np.clip(uniform, 1e-9, 1 - 1e-9)) / math.sqrt(2 * len(names))
+    bins = [thin(Bins(np.array(p.edges), np.array(p.counts)), BINS) for p in numeric.values()]
     return JointMap(
         columns=names,
-        edges=tuple(np.array(numeric[name].edges) for name in names),
-        scores=tuple(_bin_scores(np.array(numeric[name].counts)) for name in names),
-        frequencies=frequencies,
-        phases=rng.random(FEATURES) * 2 * math.pi,
+        edges=tuple(column.edges for column in bins[: len(names)]),
+        scores=tuple(_bin_scores(column.counts) for column in bins[: len(names)]),
+        frequencies=frequencies.astype(np.float32),
+        phases=(rng.random(FEATURES) * 2 * math.pi).astype(np.float32),
         profile=joint,
     )
 

@@ -107,8 +107,7 @@ def count_numeric(
     out[_FACTS.index("negative_inf")] = np.count_nonzero(rounded == -np.inf)
     out[_FACTS.index("below")] = np.count_nonzero(finite < profile.minimum)
     out[_FACTS.index("above")] = np.count_nonzero(finite > profile.maximum)
-    at = np.searchsorted(reference.bins.edges, finite, side="left")
-    out[_CELLS_AT:] = np.bincount(at, minlength=len(reference.bins.counts))
+    out[_CELLS_AT:] = edges.count_rounded(finite, reference.bins.edges)
     centred = finite - profile.mean
     window.sums[:] = centred.sum(), np.square(centred).sum()
     return window
