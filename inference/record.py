@@ -1,7 +1,7 @@
 """Writes down what is about to be answered, before it is answered."""
 
 from contracts.served import encode_served
-from inference.domain.served import Served, batch_of
+from inference.domain.served import RawServed, Served, batch_of, raw_batch_of
 from inference.ports import Spool
 
 
@@ -14,3 +14,7 @@ class Record:
     def __call__(self, served: Served) -> None:
         """Encode one group and write it."""
         self._spool.append(encode_served(batch_of(served)), len(served.group.rows))
+
+    def raw(self, served: RawServed) -> None:
+        """Encode one call that brought its own tensors, and write it."""
+        self._spool.append(encode_served(raw_batch_of(served)), 1)

@@ -2,12 +2,19 @@
 
 from collections.abc import Callable
 from typing import Annotated
+from uuid import uuid4
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 
-from contracts.identity import Caller
+from contracts.identity import DEADLINE_HEADER, Caller
+from contracts.problems import ProblemCode
 from contracts.routing import RoutingTable
+from inference.infer import BODY_BYTES_MAX, Call, Infer
+from kit.clock import Clock
 from kit.identity import needs
+from kit.problems import Problem
+
+_DEADLINE_MS = 30_000
 
 
 def internal(offer: Callable[[RoutingTable], None]) -> APIRouter:
@@ -23,3 +30,72 @@ def internal(offer: Callable[[RoutingTable], None]) -> APIRouter:
         return {"epoch": table.epoch}
 
     return routes
+
+
+def open_inference(infer: Infer, clock: Clock, *, open_to_all: bool) -> APIRouter:
+    """The Open Inference Protocol V2; bodies are read as they are, whatever they say they are."""
+    routes = APIRouter(tags=["open inference protocol"])
+
+    async def answer(request: Request) -> Response:
+        caller: Caller | None = request.state.caller
+        if not open_to_all and caller is None:
+            body = b'{"error":"a valid API key is required: call through the gateway"}'
+            return Response(body, 401, media_type="application/json")
+        said = await infer.handle(
+            Call(
+                method=request.method,
+                path=request.url.path,
+                headers=request.headers,
+                body=await _body(request),
+                request_id=uuid4().bytes,
+                deadline_ns=clock.monotonic_ns() + _remaining_ms(request) * 1_000_000,
+            )
+        )
+        response = Response(said.body, said.status)
+        for line in said.headers.decode().splitlines():
+            name, _, value = line.partition(": ")
+            response.headers[name] = value
+        return response
+
+    for path, method, summary in _PATHS:
+        routes.add_api_route(
+            path, answer, methods=[method], summary=summary, response_class=Response
+        )
+    routes.add_api_route(
+        "/v2/{rest:path}", answer, methods=["GET", "POST"], include_in_schema=False
+    )
+    return routes
+
+
+async def _body(request: Request) -> bytes:
+    pieces, size = [], 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > BODY_BYTES_MAX:
+            raise Problem(ProblemCode.CONTENT_TOO_LARGE, "The body is larger than allowed.")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _remaining_ms(request: Request) -> int:
+    given = request.headers.get(DEADLINE_HEADER, "")
+    return int(given) if given.isascii() and given.isdigit() and len(given) < 9 else _DEADLINE_MS
+
+
+_PATHS = (
+    ("/v2", "GET", "Server metadata"),
+    ("/v2/health/live", "GET", "Whether the server lives"),
+    ("/v2/health/ready", "GET", "Whether the server is ready"),
+    ("/v2/models/stats", "GET", "Statistics of all models"),
+    ("/v2/models/{model}", "GET", "Model metadata"),
+    ("/v2/models/{model}/ready", "GET", "Whether a model is ready"),
+    ("/v2/models/{model}/config", "GET", "Model configuration"),
+    ("/v2/models/{model}/stats", "GET", "Statistics of a model"),
+    ("/v2/models/{model}/infer", "POST", "Infer, by the routed version"),
+    ("/v2/models/{model}/versions/{version}", "GET", "Version metadata"),
+    ("/v2/models/{model}/versions/{version}/ready", "GET", "Whether a version is ready"),
+    ("/v2/models/{model}/versions/{version}/config", "GET", "Version configuration"),
+    ("/v2/models/{model}/versions/{version}/stats", "GET", "Statistics of a version"),
+    ("/v2/models/{model}/versions/{version}/infer", "POST", "Infer, by this version"),
+    ("/v2/repository/index", "POST", "Every loaded version"),
+)

@@ -50,4 +50,8 @@ class InferenceSettings(ServiceSettings):
     )
     report_every_s: float = Field(default=5.0, gt=0, le=300)
     artifacts_bytes_max: int = Field(default=4 << 30, ge=1 << 20, description="Of one artifact.")
+    v2_open: bool = Field(
+        default=False,
+        description="Answer /v2 without the service token; for a loopback address only.",
+    )
     partitions: int = Field(default=1, ge=1, le=64, description="Streams of the served log.")

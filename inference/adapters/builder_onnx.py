@@ -9,12 +9,8 @@ import onnx
 
 from contracts.golden import GoldenSet, GoldenTensor
 from contracts.manifest import Manifest
-from inference.adapters.engine_onnxruntime import (
-    ModelRefused,
-    OnnxEngine,
-    OnnxSession,
-    open_session,
-)
+from inference.adapters.engine_onnxruntime import OnnxEngine
+from inference.adapters.session_onnxruntime import ModelRefused, OnnxSession, open_session
 from inference.domain.fleet import LoadedVersion, Tensor
 from inference.domain.inputs import Features, InputPlan
 from inference.domain.instances import DTYPES, InstanceField, InstanceSchema

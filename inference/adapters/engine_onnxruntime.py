@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions, and the lanes in which rows wait for them."""
+"""Lanes: where the rows of one model version wait, and how they become batches."""
 
 import asyncio
 from collections import deque
@@ -9,95 +9,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from contracts.served import OUTCOMES
+from inference.adapters.session_onnxruntime import OnnxSession, run_alone, run_in_pieces, run_rows
 from inference.adapters.slots import Slots
 from inference.domain.costs import RunCosts
 from inference.domain.fleet import Computed, Tensor, TensorSpec
 from kit.clock import Clock
-from kit.logs import get_logger
 
-_log = get_logger(__name__)
-_MODEL_ERROR = OUTCOMES.index("model_error")
 _DEADLINE = OUTCOMES.index("deadline")
-
-DATATYPES = {
-    "tensor(bool)": "BOOL",
-    "tensor(uint8)": "UINT8",
-    "tensor(uint16)": "UINT16",
-    "tensor(uint32)": "UINT32",
-    "tensor(uint64)": "UINT64",
-    "tensor(int8)": "INT8",
-    "tensor(int16)": "INT16",
-    "tensor(int32)": "INT32",
-    "tensor(int64)": "INT64",
-    "tensor(float16)": "FP16",
-    "tensor(float)": "FP32",
-    "tensor(double)": "FP64",
-    "tensor(bfloat16)": "BF16",
-    "tensor(string)": "BYTES",
-}
-"""ONNX Runtime's names of tensor types and the Open Inference Protocol's."""
-
-
-class ModelRefused(ValueError):
-    """The artifact is not a model that can be served here; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class OnnxSession:
-    """One session: blocking, thread-safe."""
-
-    session: Any  # onnxruntime publishes no types
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    fallback: bool
-    """Whether the CPU computes though another execution provider was wanted."""
-
-    @property
-    def batchable(self) -> bool:
-        """Whether rows of several requests may share a run: every first dimension is free."""
-        return all(spec.shape and spec.shape[0] == -1 for spec in (*self.inputs, *self.outputs))
-
-    def run(self, feeds: dict[str, Tensor]) -> list[Tensor]:
-        """All outputs. Raises what ONNX Runtime raises."""
-        outputs: list[Tensor] = self.session.run(None, feeds)
-        return outputs
-
-
-def open_session(model: bytes, providers: Sequence[str], threads: int) -> OnnxSession:
-    """Load a model; blocking. Raises ``ModelRefused``.
-
-    Providers that this build lacks are left out, the CPU always comes last.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # A spinning pool takes a core from the services beside it.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    have = onnxruntime.get_available_providers()
-    wanted = [name for name in providers if name in have and name != "CPUExecutionProvider"]
-    try:
-        session = onnxruntime.InferenceSession(
-            model, options, providers=[*wanted, "CPUExecutionProvider"]
-        )
-        inputs = tuple(_spec(node) for node in session.get_inputs())
-        outputs = tuple(_spec(node) for node in session.get_outputs())
-    except ModelRefused:
-        raise
-    except Exception as refused:  # ONNX Runtime's exceptions share no narrower public class
-        raise ModelRefused(str(refused)[:500]) from refused
-    first = session.get_providers()[0]
-    return OnnxSession(session, inputs, outputs, bool(providers) and first != providers[0])
-
-
-def _spec(node: Any) -> TensorSpec:
-    if node.type not in DATATYPES:
-        raise ModelRefused(f"tensor {node.name} has the type {node.type}, which is not served")
-    shape = tuple(size if isinstance(size, int) and size >= 0 else -1 for size in node.shape)
-    return TensorSpec(node.name, DATATYPES[node.type], shape)
 
 
 @dataclass(slots=True)
@@ -109,6 +29,7 @@ class _Job:
     deadlines_ns: npt.NDArray[np.int64] | None
     future: "asyncio.Future[Computed]"
     shape: tuple[Any, ...]
+    """Jobs of equal shape may share a run; empty for one that runs alone."""
     queued_ns: int
     alive: npt.NDArray[np.bool_] | None = field(default=None)
 
@@ -158,20 +79,29 @@ class OnnxEngine:
         return self._queued_rows * self.seconds_a_row + self._slots.busy_s()
 
     async def compute(
-        self, feeds: dict[str, Tensor], rows: int, deadlines_ns: npt.NDArray[np.int64] | None
+        self,
+        feeds: dict[str, Tensor],
+        rows: int,
+        deadlines_ns: npt.NDArray[np.int64] | None,
+        *,
+        alone: bool = False,
     ) -> Computed:
         """Run the model on these rows, together with whatever else waits for it.
 
         A short run is done at once on the event loop; others wait for a slot and run in a thread.
         """
+        alone = alone or not self._batchable
         if (
             not self._queue
+            and not alone
             and rows <= self._rows_max
             and self.costs.seconds(rows) <= self._inline_s_max
         ):
             return self._run_here(feeds, rows)
         future: asyncio.Future[Computed] = asyncio.get_running_loop().create_future()
-        shape = tuple((name, value.dtype, value.shape[1:]) for name, value in feeds.items())
+        shape: tuple[Any, ...] = ()
+        if not alone:
+            shape = tuple((name, value.dtype, value.shape[1:]) for name, value in feeds.items())
         queued_ns = self._clock.monotonic_ns()
         self._queue.append(_Job(feeds, rows, deadlines_ns, future, shape, queued_ns))
         self._queued_rows += rows
@@ -212,9 +142,10 @@ class OnnxEngine:
         if len(jobs) > 1:
             feeds = {name: np.concatenate([job.feeds[name] for job in jobs]) for name in feeds}
         rows = sum(job.rows for job in jobs)
+        run = run_in_pieces if jobs[0].shape else run_alone
         try:
             outputs, outcome = await loop.run_in_executor(
-                self._executor, run_in_pieces, self._open(), feeds, rows, self._rows_max
+                self._executor, run, self._open(), feeds, rows, self._rows_max
             )
         except Exception as failed:
             for job in jobs:
@@ -234,9 +165,7 @@ class OnnxEngine:
         while self._queue:
             job = self._queue[0]
             if jobs and (
-                not self._batchable
-                or job.shape != jobs[0].shape
-                or rows + job.rows > self._rows_max
+                not job.shape or job.shape != jobs[0].shape or rows + job.rows > self._rows_max
             ):
                 break
             self._queue.popleft()
@@ -303,46 +232,3 @@ def _spread(
     verdict = np.full(len(alive), _DEADLINE, np.uint8)
     verdict[alive] = outcome
     return whole, verdict
-
-
-def run_in_pieces(
-    session: OnnxSession, feeds: dict[str, Tensor], rows: int, rows_max: int
-) -> tuple[list[Tensor], npt.NDArray[np.uint8]]:
-    """``run_rows`` in runs of at most ``rows_max`` rows."""
-    if rows <= rows_max or not session.batchable:
-        return run_rows(session, feeds, rows)
-    pieces = [
-        run_rows(
-            session,
-            {name: value[start : start + rows_max] for name, value in feeds.items()},
-            min(rows_max, rows - start),
-        )
-        for start in range(0, rows, rows_max)
-    ]
-    outputs = [np.concatenate(parts) for parts in zip(*(piece[0] for piece in pieces), strict=True)]
-    return outputs, np.concatenate([piece[1] for piece in pieces])
-
-
-def run_rows(
-    session: OnnxSession, feeds: dict[str, Tensor], rows: int
-) -> tuple[list[Tensor], npt.NDArray[np.uint8]]:
-    """One run. If it fails, each row is tried alone once: a poison row answers for itself."""
-    outcome = np.zeros(rows, np.uint8)
-    try:
-        return session.run(feeds), outcome
-    except Exception as failed:  # noqa: BLE001 - ONNX Runtime's share no narrower public class
-        _log.warning("model_run_failed", rows=rows, reason=str(failed)[:300])
-    fine: dict[int, list[Tensor]] = {}
-    for row in range(rows if session.batchable and rows > 1 else 0):
-        try:
-            fine[row] = session.run({name: value[row : row + 1] for name, value in feeds.items()})
-        except Exception:  # noqa: BLE001 - as above
-            outcome[row] = _MODEL_ERROR
-    if not fine:
-        shapes = [(rows, *(max(size, 1) for size in spec.shape[1:])) for spec in session.outputs]
-        zeros = [np.zeros(shape, np.float32) for shape in shapes]
-        return zeros, np.full(rows, _MODEL_ERROR, np.uint8)
-    example = next(iter(fine.values()))
-    blank = [np.zeros_like(output) for output in example]
-    columns = zip(*(fine.get(row, blank) for row in range(rows)), strict=True)
-    return [np.concatenate(column) for column in columns], outcome

@@ -64,9 +64,17 @@ class Engine(Protocol):
         """How long rows that arrive now are predicted to wait."""
 
     async def compute(
-        self, feeds: dict[str, Tensor], rows: int, deadlines_ns: npt.NDArray[np.int64] | None
+        self,
+        feeds: dict[str, Tensor],
+        rows: int,
+        deadlines_ns: npt.NDArray[np.int64] | None,
+        *,
+        alone: bool = False,
     ) -> Computed:
-        """Run the model on ``rows`` rows, together with whatever else waits for it."""
+        """Run the model on ``rows`` rows, together with whatever else waits for it.
+
+        ``alone``: the feeds do not share a first axis of rows; they are run as they are.
+        """
 
     def close(self) -> None:
         """Free the model; nothing computes any more."""

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from contracts.routing import Variant
 from contracts.served import CACHED, DEGRADED, EXPLORED, ServedBatch
 from inference.domain.asked import Group
+from inference.domain.fleet import Computed, LoadedVersion, ServedModel
 from inference.domain.inputs import UNAVAILABLE, Taken
 from inference.domain.post_process import Verdicts
 
@@ -28,6 +29,55 @@ class Served:
     cache: Literal["hit", "miss", "off"] = "off"
     variant: Variant | None = None
     """``shadow`` where the group is computed again after its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawServed:
+    """What one version said to one call that brought its own tensors."""
+
+    loaded: LoadedVersion
+    route: ServedModel | None
+    epoch: int
+    request_id: bytes
+    unit: str
+    now_us: int
+    work_us: int
+    computed: Computed
+
+
+def raw_batch_of(served: RawServed) -> ServedBatch:
+    """The record of a call with tensors: one row, without features.
+
+    The score is the last number of the first output where the call has one row, else NaN.
+    """
+    computed, score = served.computed, np.nan
+    outcome = computed.outcome.max(initial=0)
+    first = computed.outputs[0]
+    if not outcome and len(computed.outcome) == 1 and first.size and first.dtype != object:
+        score = float(first.reshape(-1)[-1])
+    route = None if served.route is None else served.route.route
+    arms = () if route is None else route.arms
+    arm = next((one for one in arms if one.version == served.loaded.version), None)
+    return ServedBatch(
+        model=served.loaded.model,
+        version=served.loaded.version,
+        variant="production" if arm is None else arm.variant,
+        epoch=served.epoch,
+        rollout_id=None if route is None else route.rollout_id,
+        step=0 if route is None else route.step,
+        arm="" if arm is None else arm.name,
+        units=(served.unit,),
+        event_us=np.array([served.now_us], np.int64),
+        request_id=np.frombuffer(served.request_id, "V16"),
+        row=np.zeros(1, np.uint16),
+        latency_us=np.array([min(served.work_us, 2**32 - 1)], np.uint32),
+        outcome=np.array([outcome], np.uint8),
+        flags=np.zeros(1, np.uint8),
+        predicted=np.full(1, -1, np.int32),
+        score=np.array([score]),
+        confidence=np.array([np.nan]),
+        propensity=np.ones(1, np.float32),
+    )
 
 
 def first_outcome(*stages: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

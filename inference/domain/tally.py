@@ -55,6 +55,9 @@ class Tally:
         self.degraded: dict[str, int] = {}
         self.shadow: dict[str, int] = {"computed": 0, "dropped": 0}
         self.last_inference_us = 0
+        self.raw_parse_ns = 0
+        """Reading tensors that calls brought themselves."""
+        self.raw_format_ns = 0
 
     def request(self, outcome: str, count: int = 1) -> None:
         """Count requests that ended so."""

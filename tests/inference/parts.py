@@ -18,7 +18,8 @@ from contracts.manifest import FileEntry, InputColumn, Manifest, PostProcessing,
 from contracts.routing import Arm, ModelRoute, RoutingTable
 from contracts.served import ServedBatch, decode_served
 from inference.adapters.builder_onnx import OnnxBuilder
-from inference.adapters.engine_onnxruntime import OnnxEngine, OnnxSession
+from inference.adapters.engine_onnxruntime import OnnxEngine
+from inference.adapters.session_onnxruntime import OnnxSession
 from inference.adapters.slots import Slots
 from inference.domain.asked import Arrival
 from inference.domain.fleet import Fleet, LoadedVersion, fleet_of

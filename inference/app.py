@@ -1,0 +1,207 @@
+"""Builds inference out of its parts; constructing does no I/O, ``lifespan`` does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+import numpy as np
+from fastapi import FastAPI
+
+from contracts.manifest import Manifest
+from feature_store.online import OnlineReader
+from inference import metrics, routes
+from inference.adapters.artifacts_disk import DiskArtifacts
+from inference.adapters.builder_onnx import OnnxBuilder
+from inference.adapters.cpu_quota import cpu_quota
+from inference.adapters.engine_onnxruntime import OnnxEngine
+from inference.adapters.exposition_prometheus import InferenceCollector
+from inference.adapters.frames_asyncio import FramesListener
+from inference.adapters.registry_http import HttpRegistry
+from inference.adapters.session_onnxruntime import OnnxSession
+from inference.adapters.slots import Slots
+from inference.adapters.spool_file import FileSpool
+from inference.adapters.stream_redis import RedisStream
+from inference.infer import Infer
+from inference.load import Load
+from inference.metrics import Instrument
+from inference.predict import Predict
+from inference.record import Record
+from inference.respond import Respond
+from inference.route import Route
+from inference.settings import InferenceSettings
+from inference.ship import Ship
+from kit.app import create_app
+from kit.clock import clock_from
+from kit.http import internal_client
+from kit.redis_pipeline import PipelinedRedis
+from kit.tasks import TaskOwner, periodic
+from kit.telemetry import REGISTRY
+from shared_features.catalogue import load_catalogue
+
+DESCRIPTION = "Which version answers, and what does it say?"
+
+
+class Inference:
+    """The parts of one replica, wired."""
+
+    def __init__(self, settings: InferenceSettings) -> None:
+        self.settings = settings
+        folder = settings.state_dir / "inference"
+        self.clock = clock_from(settings.clock_file)
+        self.tasks = TaskOwner()
+        quota = cpu_quota()
+        slots = settings.slots or quota
+        self.threads = settings.threads or quota
+        self.computing = ThreadPoolExecutor(slots, "compute")
+        self.loading = ThreadPoolExecutor(1, "load")
+        self.slots = Slots(slots, self.tasks)
+        self.features = PipelinedRedis(settings.redis_url, timeout_ms=settings.features_timeout_ms)
+        self.adding = PipelinedRedis(settings.redis_url, timeout_ms=2_000)
+        self.asking = PipelinedRedis(settings.redis_url, timeout_ms=5_000)
+        self.reader = OnlineReader(self.features, namespace="ll")
+        self.client = internal_client(
+            settings.registry_url, settings.service_token.get_secret_value(), timeout_s=30.0
+        )
+        self.registry = HttpRegistry(self.client, folder)
+        self.spool = FileSpool(
+            folder / "spool", replica=settings.replica, bytes_max=settings.spool_bytes_max
+        )
+        self.stream = RedisStream(self.adding, self.asking, settings.partitions)
+        self.ship = Ship(self.spool, self.stream, self.clock)
+        self.load = self._load()
+        self.respond = Respond(self.clock)
+        record = Record(self.spool)
+        self.predict = Predict(
+            route=Route(lambda: self.load.fleet),
+            features=self.reader,
+            record=record,
+            respond=self.respond,
+            clock=self.clock,
+            tasks=self.tasks,
+            rng=np.random.default_rng(),
+            features_timeout_ms=settings.features_timeout_ms,
+        )
+        self.infer = Infer(
+            fleet=lambda: self.load.fleet,
+            record=record.raw,
+            clock=self.clock,
+            tasks=self.tasks,
+            ready=self.ready,
+            server_version=version("leadline"),
+        )
+        self.listeners = [
+            FramesListener(
+                address, clock=self.clock, predict=self.predict.submit, infer=self.infer.submit
+            )
+            for address in settings.inference_frames[:1]
+        ]
+        self.collector = InferenceCollector(
+            lambda: self.load.fleet,
+            lambda: tuple(self.load.states.values()),
+            self.respond.refused,
+            self._gauges,
+            self._counters,
+        )
+
+    def _load(self) -> Load:
+        settings = self.settings
+        builder = OnnxBuilder(
+            load_catalogue(settings.feature_modules),
+            self.reader,
+            self._engine,
+            settings.providers,
+            self.threads,
+        )
+        return Load(
+            replica=settings.replica,
+            push_url=settings.push_url,
+            registry=self.registry,
+            artifacts=DiskArtifacts(
+                settings.state_dir / "inference" / "artifacts",
+                self.registry.download,
+                settings.artifacts_bytes_max,
+            ),
+            builder=builder,
+            executor=self.loading,
+            clock=self.clock,
+            poll_s=settings.poll_s,
+            report_every_s=settings.report_every_s,
+        )
+
+    def _engine(self, session: OnnxSession, manifest: Manifest) -> OnnxEngine:
+        return OnnxEngine(
+            session,
+            clock=self.clock,
+            slots=self.slots,
+            executor=self.computing,
+            rows_max=manifest.rows_per_batch_max,
+            inline_us_max=self.settings.inline_us_max,
+        )
+
+    def _gauges(self) -> Iterator[tuple[Instrument, float]]:
+        yield metrics.ROUTING_EPOCH, self.load.fleet.epoch
+        yield metrics.REGISTRY_AWAY, float(self.load.registry_away)
+        yield metrics.IN_FLIGHT, sum(listener.in_flight for listener in self.listeners)
+        yield metrics.SPOOL_BYTES, self.spool.bytes_waiting
+        yield metrics.LOG_AOF, float(self.stream.aof)
+
+    def _counters(self) -> Iterator[tuple[Instrument, float]]:
+        yield metrics.SPOOL_RECORDS, self.spool.records
+        yield metrics.SPOOL_DROPPED_ROWS, self.spool.rows_dropped
+        yield metrics.SHIPPED, self.ship.shipped
+        yield metrics.SHIP_FAILURES, self.ship.failures
+
+    async def sync(self) -> None:
+        """Make the spool survive a power cut."""
+        await asyncio.to_thread(self.spool.sync)
+
+    @asynccontextmanager
+    async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        """Recover, connect, load, listen; at the end: drain, flush, close."""
+        self.spool.open()
+        for connection in (self.features, self.adding, self.asking):
+            await connection.start()
+        await self.load.start()
+        self.tasks.start("follow_registry", self.load.follow, restart=True)
+        self.tasks.start("reconcile", self.load.reconcile, restart=True)
+        self.tasks.start("report", self.load.report_for_ever, restart=True)
+        self.tasks.start("ship", self.ship.run, restart=True)
+        self.tasks.start("sync", periodic(self.sync, self.settings.spool_sync_s), restart=True)
+        for listener in self.listeners:
+            await listener.start()
+        REGISTRY.register(self.collector)
+        try:
+            yield
+        finally:
+            REGISTRY.unregister(self.collector)
+            for listener in self.listeners:
+                await listener.drain(self.settings.drain_s)
+            await self.tasks.stop()
+            for connection in (self.features, self.adding, self.asking):
+                await connection.stop()
+            await self.client.aclose()
+            self.spool.close()
+            self.computing.shutdown(wait=False)
+            self.loading.shutdown(wait=False)
+
+    def ready(self) -> list[str]:
+        """What is missing before this replica can answer."""
+        return self.load.missing()
+
+
+def make_app(settings: InferenceSettings) -> FastAPI:
+    """The HTTP application of one replica."""
+    inference = Inference(settings)
+    return create_app(
+        "inference",
+        DESCRIPTION,
+        settings,
+        routers=[
+            routes.internal(inference.load.offer),
+            routes.open_inference(inference.infer, inference.clock, open_to_all=settings.v2_open),
+        ],
+        lifespan=inference.lifespan,
+        ready=inference.ready,
+    )

@@ -1,0 +1,251 @@
+"""Requests and responses of the Open Inference Protocol V2, with the binary tensor extension."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from inference.domain.fleet import TensorSpec
+from inference.domain.tensors import (
+    DTYPES,
+    Tensor,
+    TensorRefused,
+    classes_of,
+    elements,
+    from_binary,
+    from_json,
+    to_binary,
+    to_json,
+)
+
+HEADER_LENGTH = "inference-header-content-length"
+INPUTS_MAX = 1_000
+ELEMENTS_MAX = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class WantedOutput:
+    """How one output is to be sent back."""
+
+    name: str
+    binary: bool
+    classes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """A parsed ``infer`` call."""
+
+    inputs: dict[str, Tensor]
+    id: str | None
+    outputs: tuple[WantedOutput, ...]
+    """Empty: all, as ``binary`` says."""
+    binary: bool
+    unit: str | None = field(default=None)
+    """Of the sticky assignment, where the caller names one (parameter ``unit``)."""
+
+
+def parse_infer(
+    body: bytes, header_length: int | None, specs: Sequence[TensorSpec]
+) -> InferRequest:
+    """Read a request for a graph with these inputs. Raises ``TensorRefused``."""
+    if header_length is not None and not 0 <= header_length <= len(body):
+        raise TensorRefused(f"{HEADER_LENGTH} does not fit the body")
+    head = body if header_length is None else body[:header_length]
+    try:
+        document = orjson.loads(head)
+    except orjson.JSONDecodeError:
+        raise TensorRefused("the request header is not well-formed JSON") from None
+    if type(document) is not dict:
+        raise TensorRefused("the request must be a JSON object")
+    parameters = _object(document, "parameters")
+    identity = document.get("id")
+    if identity is not None and type(identity) is not str:
+        raise TensorRefused("'id' must be a string")
+    binary = parameters.get("binary_data_output", False) is True
+    unit = parameters.get("unit")
+    return InferRequest(
+        inputs=_inputs(document, b"" if header_length is None else body[header_length:], specs),
+        id=identity,
+        outputs=_outputs(document, binary),
+        binary=binary,
+        unit=unit if type(unit) is str else None,
+    )
+
+
+def _object(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = document.get(name)
+    if value is None:
+        return {}
+    if type(value) is not dict:
+        raise TensorRefused(f"'{name}' must be an object")
+    return value
+
+
+def _entries(document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    entries = document.get(name)
+    if entries is None:
+        return []
+    if type(entries) is not list or len(entries) > INPUTS_MAX:
+        raise TensorRefused(f"'{name}' must be an array of objects")
+    for entry in entries:
+        if type(entry) is not dict or type(entry.get("name")) is not str:
+            raise TensorRefused(f"each of '{name}' must be an object with a 'name'")
+    return entries
+
+
+def _inputs(
+    document: Mapping[str, Any], binary: bytes, specs: Sequence[TensorSpec]
+) -> dict[str, Tensor]:
+    known = {spec.name: spec for spec in specs}
+    found: dict[str, Tensor] = {}
+    at = 0
+    for entry in _entries(document, "inputs"):
+        name = entry["name"]
+        spec = known.get(name)
+        if spec is None:
+            raise TensorRefused(f"unexpected input '{name[:100]}' for this model")
+        if name in found:
+            raise TensorRefused(f"input '{name}' is given twice")
+        shape = _shape(entry, spec)
+        size = _object(entry, "parameters").get("binary_data_size")
+        if size is None:
+            if "data" not in entry:
+                raise TensorRefused(f"input '{name}' has no data")
+            found[name] = from_json(name, spec.datatype, shape, entry["data"])
+            continue
+        if type(size) is not int or not 0 <= size <= len(binary) - at:
+            raise TensorRefused(f"input '{name}' has a binary_data_size beyond the body")
+        found[name] = from_binary(name, spec.datatype, shape, binary[at : at + size])
+        at += size
+    if at != len(binary):
+        raise TensorRefused("the body has bytes that belong to no input")
+    missing = [spec.name for spec in specs if spec.name not in found]
+    if missing:
+        raise TensorRefused(f"expected {len(specs)} inputs, '{missing[0]}' is missing")
+    return found
+
+
+def _shape(entry: Mapping[str, Any], spec: TensorSpec) -> list[int]:
+    name, shape = spec.name, entry.get("shape")
+    if entry.get("datatype") != spec.datatype:
+        raise TensorRefused(f"input '{name}' must have the datatype {spec.datatype}")
+    if type(shape) is not list or any(type(size) is not int or size < 0 for size in shape):
+        raise TensorRefused(f"input '{name}' must have a shape of non-negative integers")
+    fits = len(shape) == len(spec.shape) and all(
+        want in (-1, size) for size, want in zip(shape, spec.shape, strict=True)
+    )
+    if not fits:
+        raise TensorRefused(f"input '{name}' has the shape {shape[:8]}, expected {[*spec.shape]}")
+    if elements(shape) > ELEMENTS_MAX:
+        raise TensorRefused(f"input '{name}' is larger than allowed")
+    return shape
+
+
+def _outputs(document: Mapping[str, Any], binary: bool) -> tuple[WantedOutput, ...]:
+    wanted = []
+    for entry in _entries(document, "outputs"):
+        parameters = _object(entry, "parameters")
+        if "shared_memory_region" in parameters:
+            raise TensorRefused("shared memory is not served")
+        classes = parameters.get("classification", 0)
+        if type(classes) is not int or classes < 0:
+            raise TensorRefused("'classification' must be a non-negative integer")
+        asked = parameters.get("binary_data", binary)
+        wanted.append(WantedOutput(entry["name"], asked is True, classes))
+    return tuple(wanted)
+
+
+def format_infer(
+    model: str,
+    version: str,
+    request: InferRequest,
+    specs: Sequence[TensorSpec],
+    tensors: Sequence[Tensor],
+    labels: Sequence[str] = (),
+) -> tuple[bytes, int | None]:
+    """The response body, and the length of its JSON header when binary data follows.
+
+    Raises ``TensorRefused`` for an output that the model does not have.
+    """
+    by_name = {spec.name: (spec, one) for spec, one in zip(specs, tensors, strict=True)}
+    wanted = request.outputs or tuple(WantedOutput(spec.name, request.binary) for spec in specs)
+    outputs: list[dict[str, Any]] = []
+    tails: list[bytes] = []
+    for one in wanted:
+        if one.name not in by_name:
+            raise TensorRefused(f"unexpected output '{one.name[:100]}' for this model")
+        spec, tensor = by_name[one.name]
+        datatype = spec.datatype
+        if one.classes:
+            tensor, datatype = classes_of(tensor, one.classes, labels), "BYTES"
+        told: dict[str, Any] = {
+            "name": one.name,
+            "datatype": datatype,
+            "shape": list(tensor.shape),
+        }
+        if one.binary:
+            tails.append(to_binary(tensor))
+            told["parameters"] = {"binary_data_size": len(tails[-1])}
+        else:
+            told["data"] = to_json(tensor)
+        outputs.append(told)
+    head: dict[str, Any] = {"model_name": model, "model_version": version}
+    if request.id is not None:
+        head["id"] = request.id
+    header = orjson.dumps({**head, "outputs": outputs})
+    if not tails:
+        return header, None
+    return b"".join((header, *tails)), len(header)
+
+
+def metadata_of(
+    name: str, versions: Sequence[str], inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> dict[str, Any]:
+    """The answer to ``GET /v2/models/{name}``."""
+
+    def told(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
+        return [
+            {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
+            for spec in specs
+        ]
+
+    return {
+        "name": name,
+        "versions": list(versions),
+        "platform": "onnxruntime_onnx",
+        "inputs": told(inputs),
+        "outputs": told(outputs),
+    }
+
+
+def config_of(
+    name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], rows_max: int
+) -> dict[str, Any]:
+    """The answer to ``GET /v2/models/{name}/config`` (model configuration extension)."""
+    batched = all(spec.shape[:1] == (-1,) for spec in (*inputs, *outputs))
+
+    def told(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": spec.name,
+                "data_type": "TYPE_STRING" if spec.datatype == "BYTES" else f"TYPE_{spec.datatype}",
+                "dims": list(spec.shape[1:] if batched else spec.shape),
+            }
+            for spec in specs
+        ]
+
+    return {
+        "name": name,
+        "platform": "onnxruntime_onnx",
+        "backend": "onnxruntime",
+        "max_batch_size": rows_max if batched else 0,
+        "input": told(inputs),
+        "output": told(outputs),
+    }
+
+
+assert set(DTYPES) == {"BOOL", "BYTES", "FP16", "FP32", "FP64"} | {
+    f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)
+}
