@@ -8,7 +8,8 @@ from kit.problems import Problem
 from registry.domain.lifecycle import SERVING
 from registry.domain.traffic import production_of
 from registry.domain.version import VersionRecord
-from registry.ports import Ledger, Transaction
+from registry.ports import Decision, Ledger, Transaction
+from registry.preconditions import known_rollout, known_version
 
 HISTORY_MAX = 10_000
 
@@ -42,10 +43,7 @@ class Describe:
 
     async def record(self, model: str, version: str) -> VersionRecord:
         """The version. Raises ``Problem`` when there is none."""
-        record = await self.ledger.read(lambda tx: tx.version(model, version))
-        if record is None:
-            raise Problem(ProblemCode.NOT_FOUND, "There is no such version.")
-        return record
+        return await self.ledger.read(lambda tx: known_version(tx, model, version))
 
     async def version(self, model: str, version: str) -> dict[str, Any]:
         """A version with its manifest and lineage. Raises ``Problem`` when there is none."""
@@ -82,6 +80,35 @@ class Describe:
             _summary(record) | {"serves": record.state in SERVING}
             for record in records
             if fits(record)
+        ]
+
+    async def rollouts(self, model: str | None, *, active: bool) -> list[dict[str, Any]]:
+        """One line a rollout, oldest first."""
+        found = await self.ledger.read(lambda tx: tx.rollouts(model, unsettled=active))
+        return [
+            rollout.model_dump(
+                mode="json", exclude={"plan", "windows", "evidence", "salt", "gaps_known"}
+            )
+            | {"weight": rollout.weight, "preset": rollout.plan.preset}
+            for rollout in found
+            if rollout.is_active or not active
+        ]
+
+    async def rollout(self, rollout_id: str) -> dict[str, Any]:
+        """A rollout, whole. Raises ``Problem`` when there is none."""
+        rollout = await self.ledger.read(lambda tx: known_rollout(tx, rollout_id))
+        return rollout.model_dump(mode="json") | {"weight": rollout.weight}
+
+    async def decisions(self, rollout_id: str) -> list[dict[str, Any]]:
+        """What was decided about a rollout, oldest first."""
+
+        def look(tx: Transaction) -> list[Decision]:
+            known_rollout(tx, rollout_id)
+            return tx.decisions(rollout_id)
+
+        return [
+            {"at_us": one.at_us, "wall_us": one.wall_us, **one.verdict.model_dump(mode="json")}
+            for one in await self.ledger.read(look)
         ]
 
     async def history(self, model: str) -> list[dict[str, Any]]:

@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from contracts.evidence import Evidence, EvidenceQuery
 from contracts.manifest import FileEntry, Manifest
-from contracts.problems import ProblemCode
 from contracts.routing import ModelRoute, ReplicaReport, RoutingTable
-from kit.problems import Problem
 from registry.domain.audit import Act, Entry
+from registry.domain.effects import Scene
+from registry.domain.experiment import Experiment
+from registry.domain.rollout import Rollout
+from registry.domain.verdict import Verdict
 from registry.domain.version import VersionRecord
+from registry.domain.webhook import Webhook
 
 T = TypeVar("T")
 
@@ -24,30 +28,21 @@ class SeenReplica:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """A verdict and when it was given, in business and in real time."""
+
+    at_us: int
+    wall_us: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
 class Once:
     """A caller's idempotency key, and the sha256 of what it asked for with it."""
 
     principal: str
     key: str
     request_digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """The revision that a caller read before it decided (``If-Match``); None accepts any."""
-
-    revision: int | None
-
-    def check(self, current: int, shown: dict[str, Any]) -> None:
-        """Raises ``Problem`` with what the state is now when it is not what was read."""
-        if self.revision is not None and self.revision != current:
-            raise Problem(
-                ProblemCode.CONFLICT,
-                f"The state has changed since it was read: revision {self.revision} was "
-                f"expected, {current} is current.",
-                expected_revision=self.revision,
-                current=shown,
-            )
 
 
 class Transaction(Protocol):
@@ -86,6 +81,46 @@ class Transaction(Protocol):
     def replicas(self) -> list[SeenReplica]: ...
 
     def put_replica(self, report: ReplicaReport) -> None: ...
+
+    def wall_us(self) -> int:
+        """Real time."""
+
+    def scene(self, rollout: Rollout) -> Scene:
+        """The rollout with the route and the two versions as they are now."""
+
+    def rollout(self, rollout_id: str) -> Rollout | None: ...
+
+    def rollouts(self, model: str | None = None, *, unsettled: bool = False) -> list[Rollout]:
+        """Oldest first; ``unsettled``: active, or with a replaced version still kept loaded."""
+
+    def add_rollout(self, rollout: Rollout) -> None: ...
+
+    def put_rollout(self, rollout: Rollout) -> None: ...
+
+    def settle(self, before: Scene, after: Scene, act: Act) -> None:
+        """Keep everything that differs between the scenes, and the act that made it differ."""
+
+    def decisions(self, rollout_id: str) -> list[Decision]:
+        """The last verdicts that said something new, oldest first."""
+
+    def add_decision(self, rollout_id: str, verdict: Verdict) -> None: ...
+
+    def experiment(self, experiment_id: str) -> Experiment | None: ...
+
+    def experiments(
+        self, model: str | None = None, *, running: bool = False
+    ) -> list[Experiment]: ...
+
+    def put_experiment(self, experiment: Experiment) -> None: ...
+
+    def take_lease(self, name: str, holder: str, seconds: float) -> bool:
+        """True when the lease is this holder's for the next seconds (of wall time)."""
+
+    def webhooks(self) -> list[Webhook]: ...
+
+    def put_webhook(self, webhook: Webhook) -> None: ...
+
+    def drop_webhook(self, webhook_id: str) -> None: ...
 
     def mirrored_aliases(self, model: str) -> dict[str, str]:
         """Alias -> MLflow version, as we last set them there."""
@@ -157,6 +192,13 @@ class ModelMirror(Protocol):
 
     async def set_alias(self, model: str, alias: str, version: str | None) -> None:
         """Point the alias at the MLflow version; None removes it."""
+
+
+class EvidenceSource(Protocol):
+    """The monitor."""
+
+    async def __call__(self, query: EvidenceQuery) -> Evidence | None:
+        """What was served says; None when the monitor does not answer, or not in words we know."""
 
 
 class TablePush(Protocol):

@@ -11,9 +11,8 @@ from registry.domain.lifecycle import State, UnlawfulMove
 from registry.domain.promotion import Refused, move
 from registry.domain.version import VersionRecord
 from registry.metrics import TRANSITIONS
-from registry.ports import Announce, Expected, Ledger, Once, Transaction
-
-NEEDED_SCOPE = "registry:promote"
+from registry.ports import Announce, Ledger, Once, Transaction
+from registry.preconditions import Expected, known_version, permit, refuse_while_rolling_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +36,9 @@ class Promote:
         dry_run: bool = False,
     ) -> dict[str, Any]:
         """The version after the change. Raises ``Problem``."""
-        if not caller.may(NEEDED_SCOPE):
-            await self._refuse(model, version, to, caller)
+        await permit(
+            self.ledger, caller, "registry:promote", f"transition.{to.value}", f"{model}/{version}"
+        )
         answer = await self.ledger.write_once(
             once,
             lambda tx: self._change(tx, model, version, to, reason, caller, expected),
@@ -48,18 +48,6 @@ class Promote:
             TRANSITIONS.labels(to.value).inc()
             self.announce()
         return answer
-
-    async def _refuse(self, model: str, version: str, to: State, caller: Caller) -> None:
-        act = Act(
-            actor=caller.principal,
-            action="version.transition_refused",
-            model=model,
-            subject=f"{model}/{version}",
-            reason=f"lacks the scope {NEEDED_SCOPE}",
-            after={"state": to.value},
-        )
-        await self.ledger.write(lambda tx: tx.record(act))
-        raise Problem(ProblemCode.FORBIDDEN, f"This needs the scope {NEEDED_SCOPE}.")
 
     def _change(
         self,
@@ -71,10 +59,9 @@ class Promote:
         caller: Caller,
         expected: Expected,
     ) -> dict[str, Any]:
-        record = tx.version(model, version)
-        if record is None:
-            raise Problem(ProblemCode.NOT_FOUND, "There is no such version.")
+        record = known_version(tx, model, version)
         expected.check(record.revision, _shown(record))
+        refuse_while_rolling_out(tx, model, version)
         if self.four_eyes and to is State.PRODUCTION and record.published_by == caller.principal:
             raise Problem(ProblemCode.FORBIDDEN, "Somebody else than its publisher promotes it.")
         route = tx.route(model)

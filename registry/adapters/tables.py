@@ -76,3 +76,50 @@ MEMORY = Table(
     Column("wall_us", BigInteger, nullable=False, index=True),
 )
 """Idempotency keys and the answers they got."""
+
+ROLLOUTS = Table(
+    "rollouts",
+    METADATA,
+    Column("id", String(96), primary_key=True),
+    Column("ordinal", Integer, nullable=False),
+    Column("model", String(63), nullable=False, index=True),
+    Column("status", String(16), nullable=False, index=True),
+    Column("warm_until_us", BigInteger, nullable=True),
+    Column("document", Text, nullable=False),
+)
+
+DECISIONS = Table(
+    "decisions",
+    METADATA,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("rollout_id", String(96), nullable=False, index=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("wall_us", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+)
+"""Verdicts that said something new; what changed anything is in the audit log as well."""
+
+EXPERIMENTS = Table(
+    "experiments",
+    METADATA,
+    Column("id", String(96), primary_key=True),
+    Column("ordinal", Integer, nullable=False),
+    Column("model", String(63), nullable=False, index=True),
+    Column("status", String(16), nullable=False, index=True),
+    Column("document", Text, nullable=False),
+)
+
+LEASES = Table(
+    "leases",
+    METADATA,
+    Column("name", String(64), primary_key=True),
+    Column("holder", String(64), nullable=False),
+    Column("until_wall_us", BigInteger, nullable=False),
+)
+
+WEBHOOKS = Table(
+    "webhooks",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("document", Text, nullable=False),
+)

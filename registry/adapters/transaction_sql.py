@@ -5,32 +5,24 @@ from contextlib import contextmanager
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, delete, func, insert, select, update
-from sqlalchemy.sql import Executable
+from sqlalchemy import delete, func, insert, select, update
 
 from contracts.problems import ProblemCode
 from contracts.routing import ModelRoute, ReplicaReport, RoutingTable
-from kit.clock import Clock
 from kit.problems import Problem
+from registry.adapters.rollout_rows_sql import RolloutRows
 from registry.adapters.tables import AUDIT, HEAD, MEMORY, MIRROR, REPLICAS, ROUTES, VERSIONS
 from registry.domain.audit import Act, Entry, chain
+from registry.domain.effects import Scene
+from registry.domain.rollout import Rollout
 from registry.domain.version import VersionRecord
 from registry.ports import Once, SeenReplica
 
 MEMORY_US = 7 * 86_400 * 1_000_000
 
 
-class SqlTransaction:
+class SqlTransaction(RolloutRows):
     """See ``registry.ports.Transaction``."""
-
-    def __init__(self, connection: Connection, clock: Clock) -> None:
-        self._db = connection
-        self._clock = clock
-        self._now_us = clock.now_us()
-
-    def now_us(self) -> int:
-        """Business time, taken once."""
-        return self._now_us
 
     @contextmanager
     def undone(self) -> Iterator[None]:
@@ -186,6 +178,26 @@ class SqlTransaction:
         text = orjson.dumps(aliases).decode()
         self._db.execute(insert(MIRROR).values(model=model, document=text))
 
-    def _text(self, query: Executable) -> str | None:
-        found = self._db.execute(query).scalar_one_or_none()
-        return None if found is None else str(found)
+    # All that one act changes
+
+    def scene(self, rollout: Rollout) -> Scene:
+        candidate = self.version(rollout.model, rollout.candidate)
+        baseline = self.version(rollout.model, rollout.baseline)
+        route = self.route(rollout.model)
+        assert candidate is not None
+        assert baseline is not None
+        assert route is not None
+        return Scene(rollout, route, candidate, baseline)
+
+    def settle(self, before: Scene, after: Scene, act: Act) -> None:
+        """Keep what differs between the scenes, and the act that made the difference."""
+        self.put_rollout(after.rollout)
+        if after.route != before.route:
+            self.put_route(after.rollout.model, after.route)
+        for old, new in (
+            (before.candidate, after.candidate),
+            (before.baseline, after.baseline),
+        ):
+            if new != old:
+                self.put_version(new)
+        self.record(act)

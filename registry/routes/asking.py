@@ -9,7 +9,8 @@ from contracts.identity import Caller
 from contracts.problems import ProblemCode
 from kit.identity import needs
 from kit.problems import Problem
-from registry.ports import Expected, Once
+from registry.ports import Once
+from registry.preconditions import Expected
 
 Reader = Annotated[Caller, needs("registry:read")]
 Writer = Annotated[Caller, needs("registry:write")]

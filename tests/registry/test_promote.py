@@ -79,7 +79,7 @@ async def test_promoting_without_permission_is_refused_and_audited(
     )
     assert answer.status_code == 403
     last = (await client.get("/v1/audit")).json()["entries"][-1]
-    assert (last["actor"], last["action"]) == ("eve", "version.transition_refused")
+    assert (last["actor"], last["action"]) == ("eve", "transition.production_refused")
 
 
 async def test_a_repeated_idempotency_key_gets_the_first_answer_and_changes_nothing(
