@@ -1,0 +1,218 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from contracts.frames import Answer, Ask, FrameKind
+from contracts.problems import ProblemCode
+from gateway.adapters.replicas_frames import BUDGET_MAX, ReplicasFrames
+from kit.clock import SystemClock
+from kit.deadline import Deadline
+from kit.problems import Problem
+from tests.gateway.replica import FakeReplica
+from tests.polling import until
+
+Connect = Callable[..., ReplicasFrames]
+
+
+def ask(body: bytes = b"{}") -> Ask:
+    return Ask(1000, b"0" * 16, "delay", "ann", "", b"", body)
+
+
+def named(name: bytes, *, retryable: bool = False) -> Callable[[int, Ask], Answer]:
+    return lambda kind, asked: Answer(503 if retryable else 200, name, retryable)
+
+
+@pytest.fixture
+async def two(tmp_path: Path) -> AsyncIterator[tuple[FakeReplica, FakeReplica]]:
+    replicas = FakeReplica(tmp_path / "a", named(b"a")), FakeReplica(tmp_path / "b", named(b"b"))
+    for each in replicas:
+        await each.start()
+    yield replicas
+    for each in replicas:
+        await each.stop()
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    made: list[ReplicasFrames] = []
+
+    def build(*replicas: FakeReplica, **options: float) -> ReplicasFrames:
+        settings = {"items_max": 100, "bytes_max": 10**6, "retry_budget": 0.1, "resolve_s": 0.05}
+        addresses = [replica.address for replica in replicas]
+        pool = ReplicasFrames(addresses, SystemClock(), **(settings | options))  # type: ignore[arg-type]
+        made.append(pool)
+        return pool
+
+    yield build
+    for pool in made:
+        await pool.stop()
+
+
+async def send(pool: ReplicasFrames, rows: int = 1, *, limit_ms: float = 2000) -> Answer:
+    return await pool.ask(FrameKind.PREDICT, ask(), rows, Deadline.after_ms(limit_ms))
+
+
+async def refused(pool: ReplicasFrames, **options: float) -> ProblemCode:
+    with pytest.raises(Problem) as caught:
+        await send(pool, **options)  # type: ignore[arg-type]
+    return caught.value.code
+
+
+async def test_the_least_busy_replica_is_asked(
+    connect: Connect, two: tuple[FakeReplica, FakeReplica]
+) -> None:
+    pool = connect(*two)
+    await pool.start()
+    await until(lambda: pool.up == 2)
+    for each in two:
+        each.rule = lambda kind, asked: None
+    big = asyncio.gather(send(pool, 1000), return_exceptions=True)
+    await until(lambda: sum(len(each.asked) for each in two) == 1)
+    busy = two[0] if two[0].asked else two[1]
+    idle = two[1] if busy is two[0] else two[0]
+    idle.rule = named(b"idle")
+    assert [(await send(pool, 10)).body for _ in range(5)] == [b"idle"] * 5
+    big.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await big
+    await until(lambda: busy.cancelled == 1)
+
+
+async def test_one_dead_replica_is_nobodys_business(
+    connect: Connect, two: tuple[FakeReplica, FakeReplica]
+) -> None:
+    pool = connect(*two)
+    await pool.start()
+    await until(lambda: pool.up == 2)
+    two[0].rule = two[1].rule = lambda kind, asked: None
+    asked = [asyncio.ensure_future(send(pool)) for _ in range(10)]
+    await until(lambda: len(two[0].asked) + len(two[1].asked) == 10)
+    two[1].rule = named(b"b")
+    await two[0].stop()
+    done = await asyncio.wait_for(asyncio.gather(*asked[:0]), 1)
+    assert done == []
+    await until(lambda: len(two[1].asked) == 10)
+    late = [each for each in asked if each.done()]
+    assert [each.result().body for each in late] == [b"b"] * 5
+    for each in asked:
+        each.cancel()
+    await asyncio.gather(*asked, return_exceptions=True)
+    await two[0].start()
+    await until(lambda: pool.up == 2)
+
+
+async def test_what_is_retryable_is_asked_once_more_elsewhere(
+    connect: Connect, two: tuple[FakeReplica, FakeReplica]
+) -> None:
+    pool = connect(*two)
+    await pool.start()
+    await until(lambda: pool.up == 2)
+    two[0].rule = named(b"busy", retryable=True)
+    assert {(await send(pool)).body for _ in range(6)} == {b"b"}
+    two[1].rule = named(b"busy too", retryable=True)
+    before = len(two[0].asked) + len(two[1].asked)
+    assert (await send(pool)).status == 503
+    assert len(two[0].asked) + len(two[1].asked) == before + 2
+
+
+async def test_second_tries_stay_within_their_budget(
+    connect: Connect, two: tuple[FakeReplica, FakeReplica]
+) -> None:
+    pool = connect(*two)
+    await pool.start()
+    await until(lambda: pool.up == 2)
+    for each in two:
+        each.rule = named(b"busy", retryable=True)
+    requests = 400
+    for _ in range(requests):
+        await send(pool)
+    tries = len(two[0].asked) + len(two[1].asked)
+    assert requests < tries <= requests * 1.1 + BUDGET_MAX
+
+
+async def test_no_replica_is_told_at_once(connect: Connect, tmp_path: Path) -> None:
+    pool = connect(FakeReplica(tmp_path / "none"))
+    await pool.start()
+    assert await refused(pool) is ProblemCode.DEPENDENCY_UNAVAILABLE
+
+
+async def test_more_in_flight_than_a_replica_may_have_is_refused(
+    connect: Connect, two: tuple[FakeReplica, FakeReplica]
+) -> None:
+    pool = connect(two[0], items_max=2)
+    await pool.start()
+    await until(lambda: pool.up == 1)
+    two[0].rule = lambda kind, asked: None
+    held = asyncio.gather(send(pool), send(pool), return_exceptions=True)
+    await until(lambda: len(two[0].asked) == 2)
+    assert await refused(pool) is ProblemCode.OVERLOADED
+    held.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await held
+
+
+async def test_a_silent_replica_is_put_aside(
+    connect: Connect, two: tuple[FakeReplica, FakeReplica]
+) -> None:
+    pool = connect(*two)
+    await pool.start()
+    await until(lambda: pool.up == 2)
+    two[0].rule = lambda kind, asked: None
+    while len(two[0].asked) < 5:
+        outcomes = await asyncio.gather(
+            *(send(pool, limit_ms=40) for _ in range(4)), return_exceptions=True
+        )
+        assert all(isinstance(o, Answer | Problem) for o in outcomes)
+    await until(lambda: two[0].cancelled >= 5)
+    asked = len(two[0].asked)
+    assert {(await send(pool)).body for _ in range(10)} == {b"b"}
+    assert len(two[0].asked) == asked
+
+
+async def test_a_replica_that_drains_gets_nothing_new_and_answers_the_rest(
+    connect: Connect, two: tuple[FakeReplica, FakeReplica]
+) -> None:
+    pool = connect(two[0])
+    await pool.start()
+    await until(lambda: pool.up == 1)
+    assert (await send(pool)).body == b"a"
+    two[0].go_away()
+    # It connects anew, to whoever listens there now.
+    await until(lambda: len(two[0]._writers) == 1 and pool.up == 1)
+    assert (await send(pool)).body == b"a"
+
+
+async def test_a_peer_that_speaks_no_frames_is_left(connect: Connect, tmp_path: Path) -> None:
+    met = 0
+
+    async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal met
+        met += 1
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n" * 100)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_unix_server(garbage, tmp_path / "g")
+    pool = connect(FakeReplica(tmp_path / "g"))
+    await pool.start()
+    await until(lambda: met >= 2)
+    server.close()
+
+
+async def test_addresses_of_a_name_are_replicas_and_come_and_go(connect: Connect) -> None:
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(hold, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    pool = ReplicasFrames(
+        [f"tcp://localhost:{port}"], SystemClock(), items_max=1, bytes_max=1, retry_budget=0,
+        resolve_s=0.05,
+    )  # fmt: skip
+    await pool.start()
+    await until(lambda: pool.up == 1)
+    await pool.stop()
+    server.close()

@@ -1,0 +1,302 @@
+"""Control calls through the real door to a real HTTP service behind it."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import Request, Response
+
+from contracts.identity import SCOPES
+from contracts.problems import ProblemCode
+from gateway.domain.access import OPEN, RULES, rule_for, scope_for
+from tests.gateway.replica import FakeReplica
+from tests.gateway.running import TOKEN, Running, make_key, running_gateway
+from tests.polling import until
+
+
+class Behind:
+    """A service behind the gateway: tells what it was told."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+        self.status = 200
+        self.silent = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        request = Request(scope, receive)
+        body = await request.body()
+        self.seen.append(
+            {
+                "method": request.method,
+                "url": str(request.url.path) + "?" + request.url.query,
+                "headers": dict(request.headers),
+                "bytes": len(body),
+            }
+        )
+        if self.silent:
+            await asyncio.sleep(30)
+        headers = {"etag": '"7"', "x-request-id": "theirs", "connection": "keep-alive"}
+        await Response(b"pong" * 10_000, self.status, headers)(scope, receive, send)
+
+
+@asynccontextmanager
+async def listening(app: Behind) -> AsyncIterator[str]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_config=None, access_log=False, ws="none")
+    server = uvicorn.Server(config)
+    serving = asyncio.get_running_loop().create_task(server.serve([listener]))
+    await until(lambda: server.started)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    server.force_exit = True
+    await serving
+
+
+@pytest.fixture
+async def behind(
+    state: Path, redis_url: str, replica: FakeReplica
+) -> AsyncIterator[tuple[Behind, Running, str]]:
+    """A service behind, the gateway before it, and an administrator's key."""
+    app = Behind()
+    admin = make_key(state, "root", "admin")
+    async with (
+        listening(app) as url,
+        running_gateway(
+            state,
+            redis_url,
+            inference_frames=(replica.address,),
+            registry_url=url,
+            monitor_url=url,
+            feature_store_url="http://127.0.0.1:9",
+        ) as gateway,
+    ):
+        yield app, gateway, admin
+
+
+async def test_a_call_goes_on_in_the_callers_name(behind: tuple[Behind, Running, str]) -> None:
+    app, gateway, admin = behind
+    headers = {
+        "x-api-key": admin,
+        "x-leadline-principal": "evil",
+        "x-leadline-service-token": "evil",
+        "x-forwarded-for": "1.2.3.4",
+        "forwarded": "for=1.2.3.4",
+        "if-match": '"6"',
+        "cookie": "a=b",
+    }
+    answer = await gateway.http.post(
+        "/v1/rollouts/r%201?dry_run=true", json={"a": 1}, headers=headers
+    )
+    assert (answer.status_code, answer.content) == (200, b"pong" * 10_000)
+    assert answer.headers["etag"] == '"7"'
+    seen = app.seen[0]
+    assert (seen["method"], seen["url"]) == ("POST", "/v1/rollouts/r 1?dry_run=true")
+    told = seen["headers"]
+    assert told["x-leadline-principal"] == "root"
+    assert told["x-leadline-scopes"] == "admin"
+    assert told["x-leadline-service-token"] == TOKEN
+    assert told["x-request-id"] == answer.headers["x-request-id"]
+    assert 0 < int(told["x-leadline-remaining-ms"]) <= 30_000
+    assert told["if-match"] == '"6"'
+    assert told.keys().isdisjoint(
+        {"authorization", "x-api-key", "x-forwarded-for", "forwarded", "cookie"}
+    )
+
+
+async def test_the_services_own_fault_is_passed_on(behind: tuple[Behind, Running, str]) -> None:
+    app, gateway, admin = behind
+    app.status = 409
+    answer = await gateway.http.get("/v1/models", headers={"x-api-key": admin})
+    assert answer.status_code == 409
+
+
+async def test_a_service_that_is_away_is_a_503_for_its_prefix_only(
+    behind: tuple[Behind, Running, str],
+) -> None:
+    _, gateway, admin = behind
+    headers = {"x-api-key": admin}
+    away = await gateway.http.get("/v1/features/freshness", headers=headers)
+    assert (away.status_code, away.json()["code"]) == (503, "dependency-unavailable")
+    assert away.headers["retry-after"] == "1"
+    assert (await gateway.http.get("/v1/models", headers=headers)).status_code == 200
+
+
+async def test_a_service_that_is_silent_is_a_504(behind: tuple[Behind, Running, str]) -> None:
+    app, gateway, admin = behind
+    app.silent = True
+    headers = {"x-api-key": admin, "x-request-timeout-ms": "100"}
+    late = await gateway.http.get("/v1/models", headers=headers)
+    assert (late.status_code, late.json()["stage"]) == (504, "registry")
+
+
+async def test_a_large_artifact_streams_through(behind: tuple[Behind, Running, str]) -> None:
+    app, gateway, admin = behind
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(160):
+            yield b"x" * 65_536
+
+    answer = await gateway.http.post(
+        "/v1/models/delay/versions", content=pieces(), headers={"x-api-key": admin}
+    )
+    assert answer.status_code == 200
+    assert app.seen[0]["bytes"] == 160 * 65_536
+
+
+async def test_a_caller_without_the_scope_reaches_no_service(
+    state: Path, behind: tuple[Behind, Running, str]
+) -> None:
+    app, gateway, admin = behind
+    made = await gateway.http.post(
+        "/v1/keys", json={"principal": "eve", "scopes": ["monitor:read"]},
+        headers={"x-api-key": admin},
+    )  # fmt: skip
+    eve = {"x-api-key": made.json()["key"]}
+    assert (await gateway.http.get("/v1/drift/delay", headers=eve)).status_code == 200
+    assert len(app.seen) == 1
+    for method, path in [
+        ("GET", "/v1/models"),
+        ("POST", "/v1/drift/delay/runs"),
+        ("POST", "/v1/labels"),
+        ("POST", "/v1/models/delay/versions/1/transitions"),
+        ("GET", "/v1/keys"),
+        ("POST", "/v1/features/push"),
+        ("GET", "/v2"),
+    ]:
+        answer = await gateway.http.request(method, path, headers=eve)
+        assert answer.status_code == 403, path
+    assert len(app.seen) == 1
+
+
+async def test_every_route_is_closed_without_a_key(behind: tuple[Behind, Running, str]) -> None:
+    _, gateway, _ = behind
+    served = {
+        (method.upper(), path)
+        for path, methods in gateway.gateway.app.openapi()["paths"].items()
+        for method in methods
+    }
+    open_paths = set()
+    for method, path in served:
+        rule = rule_for(path.replace("{", "").replace("}", ""))
+        assert rule is not None, f"{path} is served but is not in the access table"
+        scope = scope_for(rule, method)
+        assert scope is not None, f"{method} {path} is served but its rule has no such method"
+        answer = await gateway.http.request(method, path.replace("{", "").replace("}", ""))
+        if scope == OPEN:
+            open_paths.add(path)
+        else:
+            assert answer.status_code == 401, path
+    assert open_paths == {"/healthz", "/readyz", "/metrics", "/problems", "/problems/{code}"}
+
+
+async def test_what_no_rule_names_does_not_exist(behind: tuple[Behind, Running, str]) -> None:
+    _, gateway, admin = behind
+    for path in ("/", "/admin", "/v1", "/v1/nothing", "/internal/routing", "/predict/x", "/v3"):
+        answer = await gateway.http.get(path, headers={"x-api-key": admin})
+        assert (answer.status_code, answer.json()["code"]) == (404, "not-found"), path
+
+
+def test_every_rule_has_a_scope_that_exists() -> None:
+    known = {*SCOPES, OPEN, "predict:*", None}
+    assert {scope for rule in RULES for scope in (rule.read, rule.write)} <= known
+    opened = [rule.pattern for rule in RULES if rule.write == OPEN]
+    assert opened == [], "nothing may be written without a scope"
+
+
+async def test_problem_pages_exist_for_every_code(behind: tuple[Behind, Running, str]) -> None:
+    _, gateway, _ = behind
+    for code in ProblemCode:
+        page = await gateway.http.get(code.type_uri)
+        assert page.status_code == 200
+        assert code.title in page.text
+    assert (await gateway.http.get("/problems/none")).status_code == 404
+    assert len((await gateway.http.get("/problems")).json()) == len(ProblemCode)
+
+
+async def test_keys_are_made_listed_and_revoked(behind: tuple[Behind, Running, str]) -> None:
+    _, gateway, admin = behind
+    headers = {"x-api-key": admin}
+    asked = {"principal": "svc", "scopes": ["predict:delay"], "quota_rows": 3, "window_s": 60}
+    made = await gateway.http.post("/v1/keys", json=asked, headers=headers)
+    assert made.status_code == 201
+    own = {"x-api-key": made.json()["key"]}
+    body = {"model": "delay", "instances": [{}]}
+    await until(lambda: gateway.gateway.app.state is not None)
+    first = await gateway.http.post("/predict", json=body, headers=own)
+    assert first.status_code == 200
+    assert first.headers["ratelimit-policy"] == '"default";q=3;w=60'
+    listed = (await gateway.http.get("/v1/keys", headers=headers)).json()["keys"]
+    assert [key["principal"] for key in listed] == ["root", "svc"]
+    assert "digest" not in listed[0]
+    gone = await gateway.http.delete(f"/v1/keys/{made.json()['id']}", headers=headers)
+    assert gone.json()["revoked_us"] is not None
+    assert (await gateway.http.post("/predict", json=body, headers=own)).status_code == 401
+
+
+async def test_a_principal_has_two_live_keys_at_most(behind: tuple[Behind, Running, str]) -> None:
+    _, gateway, admin = behind
+    statuses = [
+        (
+            await gateway.http.post(
+                "/v1/keys",
+                json={"principal": "svc", "scopes": ["predict"]},
+                headers={"x-api-key": admin},
+            )
+        ).status_code
+        for _ in range(3)
+    ]
+    assert statuses == [201, 201, 409]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"principal": "x"},
+        {"principal": "x", "scopes": ["root"]},
+        {"principal": "", "scopes": ["admin"]},
+        {"principal": "x", "scopes": ["admin"], "expires_in_s": 0},
+        {"principal": "x\n", "scopes": ["admin"]},
+    ],
+)
+async def test_a_key_that_makes_no_sense_is_a_422(
+    behind: tuple[Behind, Running, str], asked: dict[str, Any]
+) -> None:
+    _, gateway, admin = behind
+    answer = await gateway.http.post("/v1/keys", json=asked, headers={"x-api-key": admin})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-input")
+
+
+async def test_documentation_names_the_prediction(behind: tuple[Behind, Running, str]) -> None:
+    _, gateway, _ = behind
+    document = (await gateway.http.get("/openapi.json")).json()
+    assert "post" in document["paths"]["/predict"]
+    page = await gateway.http.get("/docs")
+    assert page.status_code == 200
+    assert "https://" not in page.text  # works offline
+
+
+async def test_limits_hold_across_control_and_prediction(
+    state: Path, behind: tuple[Behind, Running, str]
+) -> None:
+    _, gateway, admin = behind
+    asked = {"principal": "svc", "scopes": ["registry:read"], "quota_rows": 2, "window_s": 60}
+    made = await gateway.http.post("/v1/keys", json=asked, headers={"x-api-key": admin})
+    own = {"x-api-key": made.json()["key"]}
+    answers: list[httpx.Response] = [
+        await gateway.http.get("/v1/models", headers=own) for _ in range(3)
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[2].headers["retry-after"] == "30"
