@@ -1,15 +1,24 @@
 """What every test may ask for: a real Redis-compatible server, and a clock that stands still."""
 
+import asyncio
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
+import uvloop
 
 from kit.clock import FakeClock
 from leadline.local.embedded_redis import find_server
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests run on the loop that serves in earnest; its transports are none of asyncio's."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")
