@@ -54,10 +54,13 @@ class TaskOwner:
 
     async def stop(self) -> None:
         """Cancel every task and wait until each has ended."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks := list(self._tasks):
+            for task in tasks:
+                task.cancel()
+            # Python 3.11's wait_for, in the clients we use, loses a cancellation that meets a
+            # result; so it is said again.
+            await asyncio.wait(tasks, timeout=0.5)
+            await asyncio.sleep(0)
 
     async def __aenter__(self) -> Self:
         return self
