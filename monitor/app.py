@@ -1,0 +1,165 @@
+"""Wiring: the only place that constructs things. Constructing does no I/O; the lifespan does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import httpx
+from fastapi import FastAPI
+
+from kit.app import create_app
+from kit.clock import Clock, clock_from
+from kit.http import internal_client
+from kit.logs import get_logger
+from kit.redis import connect
+from kit.tasks import TaskOwner, periodic
+from monitor import metrics
+from monitor.adapters.baselines_registry import RegistryBaselines
+from monitor.adapters.database_sqlite import Database, Lease
+from monitor.adapters.history_sqlite import SqliteHistory
+from monitor.adapters.labels_sqlite import SqliteLabels
+from monitor.adapters.ledger_sqlite import SqliteLedger
+from monitor.adapters.parts_parquet import ParquetParts
+from monitor.adapters.stream_redis import RedisStream
+from monitor.join_labels import JoinLabels
+from monitor.judge import Judge
+from monitor.observe import Observe
+from monitor.ports import Offload
+from monitor.routes import judge_routes, label_routes
+from monitor.settings import MonitorSettings
+
+_log = get_logger(__name__)
+T = TypeVar("T")
+LEASE_TRY_S = 1.0
+
+
+class Thread:
+    """One thread that owns blocking work; port ``Offload``."""
+
+    def __init__(self, name: str) -> None:
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
+        return asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    def stop(self) -> None:
+        """Wait for what runs."""
+        self._executor.shutdown(wait=True)
+
+
+class Monitor:
+    """The parts of one process, put together."""
+
+    def __init__(self, settings: MonitorSettings, registry: httpx.AsyncClient) -> None:
+        self.settings = settings
+        self.registry = registry
+        self.clock: Clock = clock_from(settings.clock_file)
+        self.database = Database(settings.folder / "monitor.sqlite")
+        self.lease = Lease(settings.folder / "lease")
+        self.parts = ParquetParts(settings.folder / "events")
+        self.baselines = RegistryBaselines(
+            self.registry,
+            settings.folder / "baselines",
+            self.clock,
+            settings.segment_columns,
+            settings.segments_per_column_max,
+        )
+        self.redis = connect(
+            settings.redis_url, purpose="served-log", timeout_ms=settings.redis_timeout_ms
+        )
+        self.stream = RedisStream(
+            self.redis,
+            settings.streams,
+            settings.consumer,
+            self.clock,
+            entries_max=settings.read_entries_max,
+            block_ms=settings.read_block_ms,
+            idle_claim_s=settings.idle_claim_s,
+        )
+        self.write, self.ask = Thread("monitor-write"), Thread("monitor-ask")
+        match_us = settings.label_match_ms * 1000
+        self.ledger = SqliteLedger(self.database, match_us)
+        self.history = SqliteHistory(self.database)
+        self.observe = self._observe(self.write)
+        labels = SqliteLabels(self.database, match_us, settings.pending_labels_max)
+        self.join_labels = JoinLabels(labels, self.baselines, self.write, self.clock)
+        self.judge = Judge(
+            self.history,
+            self.baselines,
+            self.ask,
+            self.clock,
+            rows_min=settings.rows_min,
+            label_due_us=int(settings.label_due_h * 3_600_000_000),
+            completeness_min=settings.completeness_min,
+        )
+
+    def _observe(self, offload: Offload) -> Observe:
+        return Observe(
+            self.stream,
+            self.ledger,
+            self.parts,
+            self.baselines,
+            offload,
+            self.clock,
+            future_tolerance_us=int(self.settings.future_tolerance_s * 1e6),
+            deliveries_max=self.settings.deliveries_max,
+        )
+
+    async def lead(self) -> None:
+        """Wait for the lease, then read the log and run the jobs; a second process stands by."""
+        while not self.lease.take():
+            await self.clock.sleep_s(LEASE_TRY_S)
+        metrics.LEADER.set(1)
+        known = await self.write(self.ledger.part_names)
+        swept = await self.write(lambda: self.parts.sweep(known))
+        if swept:
+            _log.info("unfinished_parts_swept", parts=len(swept))
+        async with TaskOwner() as tasks:
+            tasks.start("recount", periodic(self.observe.recount, 2.0), restart=True)
+            tasks.start("trim", periodic(self._trim, self.settings.trim_every_s), restart=True)
+            await self.observe.run()
+
+    async def _trim(self) -> None:
+        metrics.TRIMMED.inc(await self.stream.trim())
+        entries, lag_s = await self.stream.backlog()
+        metrics.BACKLOG.set(entries)
+        metrics.LAG_S.set(lag_s)
+        metrics.GAPS_OPEN.set(await self.write(self.ledger.missing))
+
+    @asynccontextmanager
+    async def life(self, _: FastAPI) -> AsyncIterator[None]:
+        """From the opened database to the closed one."""
+        await self.write(self.database.open)
+        await self.write(self.baselines.load)
+        try:
+            async with TaskOwner() as tasks:
+                tasks.start("lead", self.lead, restart=True)
+                yield
+        finally:
+            self.write.stop()
+            self.ask.stop()
+            self.database.close()
+            self.lease.drop()
+            await self.registry.aclose()
+            await self.redis.aclose()
+
+
+def application(monitor: Monitor) -> FastAPI:
+    """The HTTP application over a monitor."""
+    return create_app(
+        "monitor",
+        "What happened, and is it still right?",
+        monitor.settings,
+        routers=(label_routes(monitor.join_labels), judge_routes(monitor.judge, monitor.clock)),
+        lifespan=monitor.life,
+        ready=list,
+    )
+
+
+def build(settings: MonitorSettings) -> FastAPI:
+    """The application as ``__main__`` runs it."""
+    token = settings.service_token.get_secret_value()
+    registry = internal_client(settings.registry_url, token, settings.baseline_timeout_s)
+    return application(Monitor(settings, registry))
