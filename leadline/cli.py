@@ -14,6 +14,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "Look for what could keep the platform from running."),
     "logs": ("logs", "Show what the processes wrote."),
     "predict": ("predict", "Ask for a prediction through the gateway."),
+    "publish": ("publish", "Publish a fitted model as a new version."),
     "demo": ("demo", "Live through December 2013 on a simulated clock."),
 }
 

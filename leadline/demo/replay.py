@@ -249,7 +249,8 @@ def micros(at: datetime) -> int:
 def _pushed(row: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
     at = iso(micros(row["event_time"]))
     event_id = row.get("flight_id") or f"{row['origin']}-{at}"
-    return {**{name: row[name] for name in columns}, "event_time": at, "event_id": event_id}
+    known = {"event_time": at, "created_time": at, "event_id": event_id}
+    return {**{name: row[name] for name in columns}, **known}
 
 
 def _said(reply: Reply) -> str:

@@ -1,0 +1,123 @@
+"""``leadline publish``."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from leadline.client import Client
+from leadline.state import StateDir, state_option
+
+if TYPE_CHECKING:
+    from leadline.publish.bundle import Bundle
+
+
+@click.command()
+@state_option
+@click.argument("source")
+@click.option("--mlflow-run", metavar="RUN_ID", help="Hand this run to SOURCE's publication().")
+@click.option("--tracking-uri", help="Of MLflow. [default: the platform's own]")
+@click.option("--precision", type=click.Choice(["float32", "int8"]), help="Instead of SOURCE's.")
+@click.option("--name", help="The model's name, for an ONNX file.")
+@click.option(
+    "--training",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="JSON with the training metadata, for an ONNX file.",
+)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Also write it here.")
+@click.option("--dry-run", is_flag=True, help="Convert and verify, but do not publish.")
+@click.option("--json", "as_json", is_flag=True, help="The outcome as JSON.")
+def publish(
+    state: StateDir,
+    source: str,
+    mlflow_run: str | None,
+    tracking_uri: str | None,
+    precision: Literal["float32", "int8"] | None,
+    name: str | None,
+    training: Path | None,
+    out: Path | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Publish a model version from SOURCE.
+
+    \b
+    FILE.py, MODULE   defines `publication`: a leadline.publish.Publication or a function
+    FOLDER            a bundle that --out wrote
+    FILE.onnx         an ONNX graph as it is, for /v2 only (with --name and --training)
+    """
+    bundle = _bundle(state, source, mlflow_run, tracking_uri, precision, name, training)
+    if out is not None:
+        bundle.write(out)
+    if dry_run:
+        answer: dict[str, object] = {"model": bundle.manifest.model, "dry_run": True}
+    else:
+        with Client.from_state(state, timeout_s=120.0) as client:
+            answer = bundle.send(client)
+    if as_json:
+        click.echo(json.dumps({**answer, "reports": reports(bundle)}))
+        return
+    _show(bundle, answer)
+
+
+def reports(bundle: "Bundle") -> dict[str, object]:
+    """The parity and int8 reports of a bundle, as they were published."""
+    paths = ("parity.json", "int8.json")
+    return {path: json.loads(bundle.files[path]) for path in paths if path in bundle.files}
+
+
+def _bundle(
+    state: StateDir,
+    source: str,
+    mlflow_run: str | None,
+    tracking_uri: str | None,
+    precision: Literal["float32", "int8"] | None,
+    name: str | None,
+    training: Path | None,
+) -> "Bundle":
+    from leadline.publish import sources  # imports ONNX and the converters
+    from leadline.publish.from_mlflow import open_run
+
+    path = Path(source)
+    if path.suffix == ".onnx":
+        if name is None or training is None:
+            raise click.UsageError("An ONNX file needs --name and --training.")
+        return sources.from_onnx(path, name, training)
+    if path.is_dir():
+        return sources.from_folder(path)
+    run = None
+    if mlflow_run is not None:
+        own = f"sqlite:///{state.root / 'mlflow' / 'mlflow.db'}"
+        run = open_run(mlflow_run, tracking_uri or own)
+    return sources.from_module(source, run, precision)
+
+
+def _show(bundle: "Bundle", answer: dict[str, object]) -> None:
+    console = Console(highlight=False)
+    said = reports(bundle)
+    parity, int8 = said.get("parity.json"), said.get("int8.json")
+    if isinstance(parity, dict):
+        table = Table("rows", "n", "largest difference", "decisions that flip", box=None)
+        for kind, found in parity["kinds"].items():
+            difference = f"{found['max_abs_difference']:.2g}"
+            table.add_row(kind, f"{found['rows']:,}", difference, str(found["decision_flips"]))
+        console.print(f"Export against {parity['framework']}:")
+        console.print(table)
+    if isinstance(int8, dict) and int8["applicable"]:
+        size = int8["bytes_float32"] / int8["bytes_int8"]
+        console.print(
+            f"int8: {size:.1f} times smaller, {int8['metric']} worse by "
+            f"{int8['metric_loss']:.4f}, {int8['decision_flips']} of {int8['rows']} decisions "
+            f"flip, {int8['speed_up']['1']:.2f} times as fast alone and "
+            f"{int8['speed_up']['32']:.2f} times in batches of 32"
+        )
+    elif isinstance(int8, dict):
+        console.print(f"int8: not applicable, {int8['reason']}")
+    if "version" in answer:
+        there = "was there already" if answer.get("existing") else "published"
+        console.print(f"{answer['model']} version {answer['version']} {there}.")
+    else:
+        console.print(f"{answer['model']}: verified, not published (--dry-run).")

@@ -1,0 +1,121 @@
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+from click.testing import CliRunner
+from onnx import TensorProto, helper
+
+from leadline.commands.publish import publish as command
+from leadline.publish.bundle import Bundle
+from leadline.publish.original import PublishError
+from leadline.publish.sources import from_folder, from_module, from_onnx
+from tests.leadline.publish.flowers import TRAINING
+
+SPEC = """
+import lightgbm
+from leadline.publish import Publication
+from tests.leadline.publish.flowers import COLOURS, INPUTS, TRAINING, flowers
+
+def publication():
+    seen, unseen = flowers().train(), flowers().held_back()
+    model = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1, n_jobs=1)
+    model.fit(seen.matrix(), seen.labels, categorical_feature=[3])
+    return Publication(
+        name="flower", model=model, inputs=INPUTS, sample=seen.rows, validation=unseen.rows,
+        labels=unseen.labels, training=TRAINING, categories={"colour": COLOURS},
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("spec") / "flower.py"
+    file.write_text(SPEC)
+    return file
+
+
+@pytest.fixture(scope="module")
+def bundle(spec: Path) -> Bundle:
+    return from_module(str(spec))
+
+
+def test_a_python_file_is_built_and_a_written_bundle_is_the_same(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    bundle.write(tmp_path / "made")
+    assert from_folder(tmp_path / "made") == bundle
+
+
+def test_a_file_that_changed_after_it_was_written_is_refused(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    bundle.write(tmp_path)
+    (tmp_path / "golden.json").write_text("{}")
+    with pytest.raises(PublishError, match=r"golden\.json is not what the manifest was written"):
+        from_folder(tmp_path)
+    (tmp_path / "golden.json").unlink()
+    with pytest.raises(PublishError, match=r"lacks golden\.json"):
+        from_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "defines no 'publication'"),
+        ("publication = 3", "defines no 'publication'"),
+        ("def publication(run): return run", "takes an MLflow run; give --mlflow-run"),
+    ],
+)
+def test_a_module_without_a_publication_is_told_what_to_define(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "spec.py").write_text(text)
+    with pytest.raises(PublishError, match=said):
+        from_module(str(tmp_path / "spec.py"))
+
+
+@pytest.mark.parametrize("name", ["nowhere.to.be_found", "nowhere/spec.py"])
+def test_a_source_that_is_not_there_is_named(name: str) -> None:
+    with pytest.raises(PublishError, match="nowhere"):
+        from_module(name)
+
+
+def _identity(path: Path) -> Path:
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [None, 2]) for n in ("x", "y")]
+    node = helper.make_node("Identity", ["x"], ["y"])
+    graph = helper.make_graph([node], "identity", ends[:1], ends[1:])
+    onnx.save_model(helper.make_model(graph), path)
+    return path
+
+
+def test_an_onnx_file_is_published_as_it_is(tmp_path: Path) -> None:
+    training = tmp_path / "training.json"
+    training.write_text(TRAINING.model_dump_json())
+    bundle = from_onnx(_identity(tmp_path / "m.onnx"), "identity", training)
+    assert bundle.manifest.task == "raw"
+    assert bundle.manifest.tensors.layout == "raw"
+    training.write_text("{}")
+    with pytest.raises(PublishError, match="dataset_name: Field required"):
+        from_onnx(tmp_path / "m.onnx", "identity", training)
+    (tmp_path / "m.onnx").write_bytes(b"not a model")
+    with pytest.raises(PublishError, match="no valid ONNX model"):
+        from_onnx(tmp_path / "m.onnx", "identity", training)
+
+
+def test_the_command_verifies_without_a_platform_and_shows_the_report(
+    spec: Path, tmp_path: Path
+) -> None:
+    arguments = [str(spec), "--dry-run", "--out", str(tmp_path / "made")]
+    shown = CliRunner().invoke(command, arguments)
+    assert shown.exit_code == 0, shown.output
+    assert "threshold" in shown.output
+    assert "not published (--dry-run)" in shown.output
+    told = CliRunner().invoke(command, [str(tmp_path / "made"), "--dry-run", "--json"])
+    assert json.loads(told.output)["reports"]["parity.json"]["framework"] == "lightgbm"
+
+
+def test_the_command_says_what_an_onnx_file_needs(tmp_path: Path) -> None:
+    told = CliRunner().invoke(command, [str(_identity(tmp_path / "m.onnx")), "--dry-run"])
+    assert told.exit_code == 2
+    assert "--name and --training" in told.output
