@@ -76,7 +76,7 @@ class Load:
     async def follow(self) -> None:
         """Long-poll the registry for ever."""
         while True:
-            known = -1 if self._wanted is None else self._wanted.epoch
+            known = None if self._wanted is None else self._wanted.epoch
             try:
                 table = await self._registry.table(known, self._poll_s)
             except RegistryAway as away:

@@ -99,8 +99,11 @@ class RegistryAway(Exception):
 class Registry(Protocol):
     """The registry, and what of it was last seen. Its calls raise ``RegistryAway``."""
 
-    async def table(self, known: int, wait_s: float) -> RoutingTable | None:
-        """The routing table; None when its epoch is still ``known`` after ``wait_s`` seconds."""
+    async def table(self, known: int | None, wait_s: float) -> RoutingTable | None:
+        """The routing table; None when its epoch is still ``known`` after ``wait_s`` seconds.
+
+        ``known`` None asks for whatever there is, at once.
+        """
 
     async def manifest(self, model: str, version: str) -> Manifest:
         """A version's manifest, also of one seen before while the registry is away."""

@@ -31,12 +31,15 @@ class HttpRegistry:
             raise RegistryAway(f"{path} answered {response.status_code}")
         return response
 
-    async def table(self, known: int, wait_s: float) -> RoutingTable | None:
-        """The routing table; None when its epoch is still ``known`` after ``wait_s`` seconds."""
+    async def table(self, known: int | None, wait_s: float) -> RoutingTable | None:
+        """The routing table; None when its epoch is still ``known`` after ``wait_s`` seconds.
+
+        ``known`` None asks for whatever there is, at once.
+        """
         response = await self._get(
             "/v1/routing",
-            params={"wait_s": wait_s},
-            headers={"if-none-match": f'"{known}"'},
+            params={"wait_s": 0.0 if known is None else wait_s},
+            headers={} if known is None else {"if-none-match": f'"{known}"'},
             timeout=wait_s + 5.0,
         )
         if response.status_code == _NOT_MODIFIED:
