@@ -15,6 +15,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "logs": ("logs", "Show what the processes wrote."),
     "predict": ("predict", "Ask for a prediction through the gateway."),
     "publish": ("publish", "Publish a fitted model as a new version."),
+    "keys": ("keys", "Make, list and revoke API keys."),
     "demo": ("demo", "Live through December 2013 on a simulated clock."),
 }
 
