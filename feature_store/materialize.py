@@ -11,6 +11,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from feature_store.domain.plan import LOG_FIELD
 from feature_store.domain.writing import ViewWriter, view_writer
 from feature_store.ports import Contended, LogReader, OnlineStore
 from kit.clock import Clock
@@ -101,6 +102,13 @@ class Materializer:
     async def catch_up(self) -> None:
         """Apply until every view stands at the log's end."""
         self.applied = await self._store.applied()
+        log_id = self._log.log_id()
+        if self.applied.get(LOG_FIELD, log_id) != log_id:
+            _log.warning("online_store_of_another_log", kept=False)
+            await self._store.wipe()
+            self.applied = {}
+        if LOG_FIELD not in self.applied:
+            await self._record({LOG_FIELD: log_id})
         last = self._log.last_seq()
         for writer in self._writers:
             await self._advance(writer, last)

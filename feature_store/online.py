@@ -5,15 +5,16 @@
     rows = await reader.look_up(plan, entity_rows, now_us)       # one round trip
     column = rows.columns["carrier_late:share_7d"]               # .values .status .age_us .exact
 
-A store that is away raises ``RedisAway`` (or ``TimeoutError`` at the deadline); it is never a
-silent null. What to put in its place is each feature's declared policy, which the caller applies.
+A store that is away, or lost its data and is not filled again yet, raises ``RedisAway`` (or
+``TimeoutError`` at the deadline); it is never a silent null. What to put in its place is each
+feature's declared policy, which the caller applies.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from feature_store.domain.plan import Column, FeaturePlan, LookedUp
+from feature_store.domain.plan import Column, FeaturePlan, LookedUp, NotFilled
 from kit.deadline import Deadline
 from kit.redis_pipeline import RedisAway, RedisError
 from shared_features import CompiledService
@@ -66,6 +67,9 @@ class OnlineReader:
         else:
             async with asyncio.timeout(deadline.remaining_s()):
                 replies = await asked
-        if isinstance(replies[0], RedisError) or any(isinstance(r, RedisError) for r in replies):
+        if any(isinstance(reply, RedisError) for reply in replies):
             raise RedisAway("the store answered with an error")
-        return question.answer(replies)
+        try:
+            return question.answer(replies)
+        except NotFilled as error:
+            raise RedisAway(str(error)) from error

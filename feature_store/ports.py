@@ -17,6 +17,9 @@ Fields = list[bytes | None]
 class LogReader(Protocol):
     """The append-only log of feature rows."""
 
+    def log_id(self) -> int:
+        """A number that no other log has."""
+
     def last_seq(self) -> int:
         """Position of the last row; 0 when there is none."""
 
@@ -77,7 +80,10 @@ class OnlineStore(Protocol):
         """Apply swaps; returns the places of those that lost to another writer."""
 
     async def applied(self) -> dict[str, int]:
-        """View fingerprint -> position up to which its rows are applied; empty after a loss."""
+        """View fingerprint -> position up to which its rows are applied; empty after a loss.
+
+        ``domain.plan.LOG_FIELD`` -> the id of the log they are positions of.
+        """
 
     async def set_applied(self, positions: Mapping[str, int]) -> None:
         """Record positions; after the values they stand for."""

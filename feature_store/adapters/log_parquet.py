@@ -10,6 +10,7 @@ Readers need no lock and may be other processes; there is one writer, which hold
 
 import fcntl
 import os
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -76,6 +77,10 @@ class ParquetLog:
         """The names of the sources that have rows."""
         names = {path.parent.name for path in self.folder.glob("*/*.parquet")}
         return sorted(names | {source for source, _ in self.tail()})
+
+    def log_id(self) -> int:
+        """A number that no other log has: drawn when the log was begun."""
+        return int((self.folder / "id").read_text())
 
     def last_seq(self) -> int:
         """Position of the last row; 0 when there is none."""
@@ -162,6 +167,9 @@ class LogWriter:
         except OSError:
             os.close(self._lock)
             raise LogBusy(f"another process writes the log in {folder.name}") from None
+        if not (folder / "id").exists():
+            (folder / "id.new").write_text(str(secrets.randbits(62)))
+            (folder / "id.new").rename(folder / "id")
         for path in folder.glob("*/*.partial"):
             path.unlink()
         for path in folder.glob("tail-*.wal"):

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from feature_store.domain.plan import applied_key
 from feature_store.domain.records import FLAGS_AT, MORE, order_of
 from feature_store.ports import Fields, Swap
 
@@ -14,7 +15,8 @@ from feature_store.ports import Fields, Swap
 class MemoryStore:
     """A dict of dicts with the same promises as the Redis store."""
 
-    def __init__(self) -> None:
+    def __init__(self, namespace: str = "ll") -> None:
+        self._positions = applied_key(namespace).encode()
         self._hashes: dict[bytes, dict[bytes, bytes]] = {}
         self._applied: dict[str, int] = {}
 
@@ -27,9 +29,13 @@ class MemoryStore:
         for name, key, *fields in commands:
             assert name == b"HMGET"
             assert isinstance(key, bytes)
-            replies.append(self._get(key, fields))
+            replies.append(self._get(key, fields) if key != self._positions else self._at(fields))
         future.set_result(replies)
         return future
+
+    def _at(self, fields: Sequence[Any]) -> Fields:
+        positions = [self._applied.get(field.decode()) for field in fields]
+        return [None if at is None else b"%d" % at for at in positions]
 
     def _get(self, key: bytes, fields: Sequence[Any]) -> Fields:
         present = self._hashes.get(key, {})

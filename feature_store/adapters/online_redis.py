@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from feature_store.domain.plan import applied_key
 from feature_store.domain.writing import chunks
 from feature_store.ports import Fields, Swap
 from kit.redis_pipeline import PipelinedRedis, RedisAway, RedisError
@@ -18,10 +19,10 @@ _SHA = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest()
 class RedisStore:
     """Writes through a connection of its own, apart from the readers'."""
 
-    def __init__(self, pipeline: PipelinedRedis, namespace: str = "ll", log_id: str = "") -> None:
+    def __init__(self, pipeline: PipelinedRedis, namespace: str = "ll") -> None:
         self._pipeline = pipeline
         self._namespace = namespace
-        self._applied = f"{namespace}:fs:applied:{log_id}"
+        self._applied = applied_key(namespace)
 
     async def _all(self, commands: Sequence[Sequence[bytes | str | int]]) -> list[Any]:
         replies: list[Any] = []

@@ -37,6 +37,15 @@ NO_AGE = -1
 """The age where there is no row, and of aggregates, which are about now."""
 
 
+LOG_FIELD = "log"
+"""The field of the applied positions that names the log they are positions of."""
+
+
+def applied_key(namespace: str) -> str:
+    """The hash with the position up to which each view's rows are in the online store."""
+    return f"{namespace}:fs:applied"
+
+
 def view_field(fingerprint: str) -> bytes:
     """The field of an entity's hash that holds a view: a changed view is another field."""
     return fingerprint[:FIELD_HEX].encode()
@@ -73,6 +82,12 @@ class LookedUp:
     columns: dict[str, Column]
     rows: int
     now_us: int
+    applied_seq: int
+    """The position in the log up to which every view that was read is applied."""
+
+
+class NotFilled(LookupError):
+    """The online store does not hold a view: it is new, or the store lost its data."""
 
 
 class FeaturePlan:
@@ -99,10 +114,14 @@ class FeaturePlan:
             for read in service.reads
         }
         self.groups = [_Group(encoders[place], readers) for place, readers in by_hash.items()]
+        printed = sorted({read.fingerprint for read in service.reads})
+        self._positions = (b"HMGET", applied_key(namespace).encode(), *map(str.encode, printed))
 
     def ask(self, rows: Sequence[Mapping[str, Any]], now_us: int) -> "Question":
         """The commands for these rows. Raises ``MissingField`` and ``InvalidKey``."""
-        commands: list[tuple[bytes, ...]] = []
+        if not self.groups:
+            return Question(self, [], [], len(rows), now_us)
+        commands: list[tuple[bytes, ...]] = [self._positions]
         places: list[tuple[Int64s | None, int]] = []
         for group in self.groups:
             fields = group.fields(now_us)
@@ -123,15 +142,20 @@ class Question:
     now_us: int
 
     def answer(self, replies: Sequence[Reply]) -> LookedUp:
-        """Columns from the replies to ``commands``, in their order."""
+        """Columns from the replies to ``commands``, in their order. Raises ``NotFilled``."""
         columns: dict[str, Column] = {}
-        at = 0
+        if not self.commands:
+            return LookedUp(columns, self.rows, self.now_us, 0)
+        if None in replies[0]:
+            raise NotFilled("a view is not in the online store yet")
+        applied = min(map(int, replies[0]))
+        at = 1
         for group, (index, count) in zip(self.plan.groups, self.places, strict=True):
             own = replies[at : at + count]
             at += count
             for reader, place in zip(group.readers, group.starts, strict=True):
                 reader.decode(own, place, index, self.rows, self.now_us, columns)
-        return LookedUp(columns, self.rows, self.now_us)
+        return LookedUp(columns, self.rows, self.now_us, applied)
 
 
 class _Group:
