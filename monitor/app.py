@@ -22,13 +22,15 @@ from monitor.adapters.history_sqlite import SqliteHistory
 from monitor.adapters.labels_sqlite import SqliteLabels
 from monitor.adapters.ledger_sqlite import SqliteLedger
 from monitor.adapters.parts_parquet import ParquetParts
+from monitor.adapters.rollouts_sqlite import SqliteRollouts
 from monitor.adapters.stream_redis import RedisStream
 from monitor.join_labels import JoinLabels
 from monitor.judge import Judge
 from monitor.observe import Observe
 from monitor.ports import Offload
-from monitor.routes import judge_routes, label_routes
+from monitor.routes import evidence_routes, judge_routes, label_routes
 from monitor.settings import MonitorSettings
+from monitor.weigh import Weigh
 
 _log = get_logger(__name__)
 T = TypeVar("T")
@@ -85,6 +87,8 @@ class Monitor:
         self.observe = self._observe(self.write)
         labels = SqliteLabels(self.database, match_us, settings.pending_labels_max)
         self.join_labels = JoinLabels(labels, self.baselines, self.write, self.clock)
+        rollouts = SqliteRollouts(self.database, int(settings.attribution_h * 3_600_000_000))
+        self.weigh = Weigh(rollouts, self.stream, self.ask, self.clock)
         self.judge = Judge(
             self.history,
             self.baselines,
@@ -152,7 +156,11 @@ def application(monitor: Monitor) -> FastAPI:
         "monitor",
         "What happened, and is it still right?",
         monitor.settings,
-        routers=(label_routes(monitor.join_labels), judge_routes(monitor.judge, monitor.clock)),
+        routers=(
+            label_routes(monitor.join_labels),
+            judge_routes(monitor.judge, monitor.clock),
+            evidence_routes(monitor.weigh),
+        ),
         lifespan=monitor.life,
         ready=list,
     )

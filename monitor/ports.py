@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
 from contracts.manifest import Manifest
+from monitor.domain.exposure import Exposed
 from monitor.domain.rows import Lane, Rows
 from monitor.domain.scored import Scored
 from monitor.domain.sequence import Progress
@@ -244,3 +245,15 @@ class Labels(Protocol):
 
     def waiting(self) -> int:
         """Labels whose prediction has not been seen."""
+
+
+class Rollouts(Protocol):
+    """The rows behind a rollout's evidence."""
+
+    def exposed(
+        self, model: str, rollout_id: str, baseline: str, candidate: str, metric: str | None,
+        rows_max: int,
+    ) -> tuple[Exposed, list[str]]: ...  # fmt: skip
+
+    def missing(self) -> int:
+        """Records that producers numbered and that never came."""

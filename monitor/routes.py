@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
+from contracts.evidence import Evidence, EvidenceQuery
 from contracts.labels import EventsIn, LabelsIn
 from contracts.problems import ProblemCode
 from kit.clock import Clock
@@ -16,6 +17,7 @@ from kit.problems import Problem
 from monitor.domain.rows import HOUR_US
 from monitor.join_labels import JoinLabels
 from monitor.judge import Judge, Window, last_hours
+from monitor.weigh import Weigh
 
 READ, LABEL = Depends(require("monitor:read")), Depends(require("labels:write"))
 When = Annotated[AwareDatetime | None, Query()]
@@ -40,6 +42,18 @@ def label_routes(join_labels: JoinLabels) -> APIRouter:
         """Store business events, each event id once."""
         body = await _read(request, EventsIn)
         return asdict(await join_labels.events(body.events))
+
+    return router
+
+
+def evidence_routes(weigh: Weigh) -> APIRouter:
+    """What the registry asks about a rollout."""
+    router = APIRouter(tags=["evidence"])
+
+    @router.post("/v1/evidence", dependencies=[READ])
+    async def evidence(query: EvidenceQuery) -> Evidence:
+        """Estimates, intervals and e-values for every guard asked about."""
+        return await weigh.evidence(query)
 
     return router
 

@@ -56,6 +56,9 @@ class MonitorSettings(ServiceSettings):
     label_match_ms: int = Field(
         default=1_000, ge=0, description="Tolerance of a join by unit and prediction time."
     )
+    attribution_h: float = Field(
+        default=168.0, gt=0, description="A unit's business event counts this long after a row."
+    )
     predictions_days: int = Field(
         default=400, ge=8, description="Predictions older than this no longer take labels."
     )

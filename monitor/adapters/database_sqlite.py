@@ -23,9 +23,11 @@ CREATE TABLE IF NOT EXISTS predictions (
   unit TEXT NOT NULL, score REAL, confidence REAL, predicted INTEGER NOT NULL,
   outcome INTEGER NOT NULL, flags INTEGER NOT NULL, latency_us INTEGER NOT NULL,
   propensity REAL NOT NULL, segments TEXT NOT NULL, label REAL, label_us INTEGER,
-  UNIQUE (key, lane)
+  rollout INTEGER NOT NULL, UNIQUE (key, lane)
 );
 CREATE INDEX IF NOT EXISTS predictions_by_time ON predictions (event_us);
+CREATE INDEX IF NOT EXISTS predictions_by_rollout ON predictions (lane)
+WHERE rollout;
 CREATE TABLE IF NOT EXISTS client_ids (
   client_id TEXT NOT NULL, key BLOB NOT NULL, PRIMARY KEY (client_id, key)
 ) WITHOUT ROWID;

@@ -17,7 +17,7 @@ from monitor.ports import Part
 _INSERT = """
 INSERT OR IGNORE INTO predictions
 (key, lane, event_us, unit, score, confidence, predicted, outcome, flags, latency_us, propensity,
- segments) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)
+ segments, rollout) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)
 """
 _TAKE_LABELS = """
 UPDATE predictions SET label = l.label, label_us = l.label_us
@@ -116,7 +116,8 @@ class SqliteLedger:
                 rows.keys, [lane] * len(rows), rows.event_us.tolist(), rows.units,
                 rows.score.tolist(), rows.confidence.tolist(), rows.predicted.tolist(),
                 rows.outcome.tolist(), rows.flags.tolist(), rows.latency_us.tolist(),
-                rows.propensity.tolist(), segments, strict=True,
+                rows.propensity.tolist(), segments,
+                [int(bool(rows.lane.rollout_id))] * len(rows), strict=True,
             ),
         )  # fmt: skip
         fresh = [True] * len(rows)
