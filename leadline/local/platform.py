@@ -37,20 +37,22 @@ class Platform:
     service_token: str
     feature_modules: str
     sockets: dict[str, socket.socket] = field(default_factory=dict)
+    _ports: dict[str, int] = field(default_factory=dict)
+    """Kept beside the sockets: a child that binds by itself needs its socket closed first."""
 
     def bind(self) -> list[str]:
         """Take the ports. Returns a sentence for each that was busy."""
         moved = []
         for name, port in DEFAULT_PORTS.items():
             self.sockets[name] = listen(HOST, port)
-            got = port_of(self.sockets[name])
+            got = self._ports[name] = port_of(self.sockets[name])
             if got != port:
                 moved.append(f"port {port} is busy: {name} takes {got}")
         return moved
 
     def url(self, name: str) -> str:
         """Where ``name`` listens."""
-        return f"http://{HOST}:{port_of(self.sockets[name])}"
+        return f"http://{HOST}:{self._ports[name]}"
 
     def endpoints(self) -> dict[str, str]:
         """The content of ``endpoints.json``."""
@@ -99,7 +101,7 @@ class Platform:
 
     def mlflow_child(self) -> Child:
         """MLflow's own server, for data scientists; nothing of the platform depends on it."""
-        port = port_of(self.sockets["mlflow"])
+        port = self._ports["mlflow"]
         self.sockets["mlflow"].close()  # it binds by itself and takes no passed socket
         folder = self.state.root / "mlflow"
         command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
