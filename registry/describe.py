@@ -5,7 +5,6 @@ from typing import Any
 
 from contracts.problems import ProblemCode
 from kit.problems import Problem
-from registry.domain.lifecycle import SERVING
 from registry.domain.traffic import production_of
 from registry.domain.version import VersionRecord
 from registry.ports import Decision, Ledger, Transaction
@@ -75,12 +74,20 @@ class Describe:
                 and fingerprint in (None, record.manifest.feature_fingerprint)
             )
 
-        records = await self.ledger.read(lambda tx: tx.versions())
-        return [
-            _summary(record) | {"serves": record.state in SERVING}
-            for record in records
-            if fits(record)
-        ]
+        def look(tx: Transaction) -> list[dict[str, Any]]:
+            serving = {
+                (model, arm.version)
+                for model, route in tx.table().models.items()
+                for arm in route.arms
+                if arm.weight > 0
+            }
+            return [
+                _summary(record) | {"serves": (record.model, record.version) in serving}
+                for record in tx.versions()
+                if fits(record)
+            ]
+
+        return await self.ledger.read(look)
 
     async def rollouts(self, model: str | None, *, active: bool) -> list[dict[str, Any]]:
         """One line a rollout, oldest first."""

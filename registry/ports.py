@@ -201,6 +201,18 @@ class EvidenceSource(Protocol):
         """What was served says; None when the monitor does not answer, or not in words we know."""
 
 
+class WebhookPost(Protocol):
+    """Sends one signed message to one subscriber."""
+
+    async def fault_of(self, url: str) -> str | None:
+        """Why this URL may not be posted to, in a sentence, or None."""
+
+    async def __call__(
+        self, webhook: Webhook, message_id: str, payload: dict[str, Any]
+    ) -> str | None:
+        """None when it was taken, else why not, in a few words."""
+
+
 class TablePush(Protocol):
     """Sends a table to replicas; who does not answer in time gets it by its own poll."""
 

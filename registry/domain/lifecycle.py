@@ -15,9 +15,6 @@ class State(Enum):
     ROLLED_BACK = "rolled_back"
 
 
-SERVING = frozenset({State.PRODUCTION, State.CANARY})
-LOADED = SERVING | {State.SHADOW}
-
 _MOVES: dict[State, frozenset[State]] = {
     State.CANDIDATE: frozenset({State.SHADOW, State.CANARY, State.PRODUCTION, State.ARCHIVED}),
     State.SHADOW: frozenset(

@@ -1,0 +1,100 @@
+"""Posts to webhooks: signed, short, and never to an address inside our own network.
+
+The address is resolved and checked here, and the connection goes to exactly that address: a name
+that answers differently a moment later (DNS rebinding) gains nothing. No redirect is followed.
+"""
+
+import asyncio
+import socket
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Any
+
+import httpx
+import orjson
+from standardwebhooks import Webhook as Signer
+
+from kit.clock import Clock
+from registry.domain.webhook import Webhook
+
+ANSWER_BYTES_MAX = 64 * 1024
+
+
+class HttpWebhookPost:
+    """See ``registry.ports.WebhookPost``."""
+
+    def __init__(self, clock: Clock, timeout_s: float, *, private: bool) -> None:
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._private = private
+        self._client = httpx.AsyncClient(timeout=timeout_s, follow_redirects=False, trust_env=False)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def fault_of(self, url: str) -> str | None:
+        """Why this URL may not be posted to, or None."""
+        try:
+            parsed = httpx.URL(url)
+        except httpx.InvalidURL:
+            return "This is not a URL."
+        if parsed.scheme not in ("https", "http") or not parsed.host or parsed.userinfo:
+            return "A webhook is an http(s) URL without credentials."
+        if parsed.scheme == "http" and not self._private:
+            return "A webhook outside of this network is https."
+        return None if await self._addresses(parsed) else "No public address has this name."
+
+    async def __call__(
+        self, webhook: Webhook, message_id: str, payload: dict[str, Any]
+    ) -> str | None:
+        """None when it was taken, else why not, in a few words."""
+        url = httpx.URL(webhook.url)
+        if (fault := await self.fault_of(webhook.url)) is not None:
+            return fault
+        addresses = await self._addresses(url)
+        if not addresses:
+            return "no public address"
+        body = orjson.dumps(payload).decode()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._post(url, addresses[0], webhook.secret, message_id, body)
+        except (httpx.HTTPError, TimeoutError, OSError) as failure:
+            return type(failure).__name__
+
+    async def _post(
+        self, url: httpx.URL, address: str, secret: str, message_id: str, body: str
+    ) -> str | None:
+        stamp = datetime.fromtimestamp(self._clock.wall_us() / 1e6, UTC)
+        headers = {
+            "host": url.netloc.decode(),
+            "content-type": "application/json",
+            "webhook-id": message_id,
+            "webhook-timestamp": str(int(stamp.timestamp())),
+            "webhook-signature": Signer(secret).sign(message_id, stamp, body),
+        }
+        request = self._client.build_request(
+            "POST",
+            url.copy_with(host=address),
+            content=body.encode(),
+            headers=headers,
+            extensions={"sni_hostname": url.host},  # the certificate is the name's
+        )
+        answer = await self._client.send(request, stream=True)
+        await answer.aclose()  # what it says beyond its status does not matter
+        return None if answer.is_success else f"status {answer.status_code}"
+
+    async def _addresses(self, url: httpx.URL) -> list[str]:
+        loop = asyncio.get_running_loop()
+        port = url.port or (443 if url.scheme == "https" else 80)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                found = await loop.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
+        except (OSError, TimeoutError, UnicodeError):
+            return []
+        addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
+        if self._private:
+            return addresses
+        # All of them must be public: a name with one private address is no honest name.
+        public = all(ip_address(address).is_global for address in addresses)
+        return addresses if public else []

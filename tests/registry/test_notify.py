@@ -1,0 +1,151 @@
+"""Webhooks: signed, in order, at least once, and never into our own network."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from standardwebhooks import Webhook as Verifier
+
+from contracts.identity import Caller
+from kit.clock import FakeClock, SystemClock
+from kit.problems import Problem
+from registry.adapters.webhook_http import HttpWebhookPost
+from registry.domain.webhook import ATTEMPTS_MAX
+from registry.notify import Notify
+from tests.registry.scenes import Desk
+
+ADMIN = Caller("root", frozenset({"admin"}))
+
+
+class Subscriber:
+    """A small real HTTP server that answers with the statuses a test gives it."""
+
+    def __init__(self) -> None:
+        self.statuses: list[int] = []
+        self.got: list[tuple[dict[str, str], bytes]] = []
+        self.url = ""
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+        original = dict(line.split(": ", 1) for line in head[1:] if line)
+        body = await reader.readexactly(int(headers["content-length"]))
+        self.got.append(({name.lower(): value for name, value in original.items()}, body))
+        status = self.statuses.pop(0) if self.statuses else 200
+        writer.write(
+            f"HTTP/1.1 {status} X\r\nlocation: http://169.254.169.254/\r\n"
+            "content-length: 0\r\nconnection: close\r\n\r\n".encode()
+        )
+        await writer.drain()
+        writer.close()
+
+
+@asynccontextmanager
+async def listening() -> AsyncIterator[Subscriber]:
+    subscriber = Subscriber()
+    server = await asyncio.start_server(subscriber.answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    subscriber.url = f"http://localhost:{port}/hook"
+    async with server:
+        yield subscriber
+
+
+@asynccontextmanager
+async def notifying(desk: Desk, *, private: bool = True) -> AsyncIterator[Notify]:
+    # The signature carries real time, as the receiver checks it against its own clock.
+    post = HttpWebhookPost(SystemClock(), 2.0, private=private)
+    yield Notify(desk.ledger, post, lambda: "c2VjcmV0" * 4, desk.clock.wall_us, "copy", 10.0)
+    await post.close()
+
+
+@pytest.fixture
+async def desk(tmp_path: Path, fake_clock: FakeClock) -> AsyncIterator[Desk]:
+    async with Desk(tmp_path, fake_clock) as desk:
+        yield desk
+
+
+async def test_a_rollout_is_told_signed_and_in_order(desk: Desk) -> None:
+    async with listening() as subscriber, notifying(desk) as notify:
+        secret = (await notify.subscribe(subscriber.url, None, ADMIN))["secret"]
+        await desk.start()
+        await desk.look()
+        await notify()
+        await notify()
+        told: list[Any] = [
+            Verifier(secret).verify(body, headers) for headers, body in subscriber.got
+        ]
+        assert [one["type"] for one in told] == ["rollout.start", "rollout.promote"]
+        assert told[1]["data"]["reason"].startswith("Promoted to 5 %")
+        assert subscriber.got[0][0]["host"].startswith("localhost:")
+
+
+async def test_a_failure_is_tried_again_later_with_the_same_id_and_nothing_is_skipped(
+    desk: Desk,
+) -> None:
+    async with listening() as subscriber, notifying(desk) as notify:
+        await notify.subscribe(subscriber.url, None, ADMIN)
+        subscriber.statuses = [500, 302]
+        await desk.start()
+        for _ in range(3):
+            await notify()
+            await notify()  # not due yet: asks nobody
+            desk.clock.step_us(5_000_000)
+        ids = [headers["webhook-id"] for headers, _ in subscriber.got]
+        assert len(ids) == 3
+        assert len(set(ids)) == 1
+        assert (await notify.subscribers())[0]["failing"] == ""
+
+
+async def test_a_dead_subscriber_is_switched_off_in_the_end(desk: Desk) -> None:
+    async with listening() as subscriber, notifying(desk) as notify:
+        await notify.subscribe(subscriber.url, None, ADMIN)
+        subscriber.statuses = [500] * 100
+        await desk.start()
+        for _ in range(ATTEMPTS_MAX + 3):
+            await notify()
+            desk.clock.step_us(3_700_000_000)
+        assert len(subscriber.got) == ATTEMPTS_MAX
+        assert (await notify.subscribers())[0]["disabled"]
+
+
+async def test_a_subscriber_hears_only_what_it_asked_for(desk: Desk) -> None:
+    async with listening() as subscriber, notifying(desk) as notify:
+        await notify.subscribe(subscriber.url, ("rollout.roll_back",), ADMIN)
+        await desk.start()
+        await desk.roll_back.model("delay", "a test wants it", Caller("x", frozenset({"admin"})))
+        await notify()
+        assert [orjson.loads(body)["type"] for _, body in subscriber.got] == ["rollout.roll_back"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://localhost/hook",
+        "https://127.0.0.1/hook",
+        "https://[::1]/hook",
+        "https://10.0.0.8/hook",
+        "https://169.254.169.254/latest/meta-data",
+        "https://[::ffff:127.0.0.1]/hook",
+        "http://example.com/hook",
+        "https://user:word@8.8.8.8/hook",
+        "file:///etc/passwd",
+        "not a url",
+    ],
+)
+async def test_an_address_inside_our_network_is_refused(desk: Desk, url: str) -> None:
+    async with notifying(desk, private=False) as notify:
+        with pytest.raises(Problem):
+            await notify.subscribe(url, None, ADMIN)
+
+
+async def test_the_secret_is_shown_once(desk: Desk) -> None:
+    async with listening() as subscriber, notifying(desk) as notify:
+        await notify.subscribe(subscriber.url, None, ADMIN)
+        shown = (await notify.subscribers())[0]
+        assert "secret" not in shown
+        await notify.unsubscribe(shown["id"], ADMIN)
+        assert await notify.subscribers() == []
