@@ -117,14 +117,17 @@ def build_joint(
     n = len(scores)
     split = day if day is not None and len(np.unique(day)) >= 7 else np.arange(n) * SPLITS // n
     _, at = np.unique(split, return_inverse=True)
-    sizes = np.bincount(at).astype(np.float64)
-    total = np.zeros((len(sizes), compiled.frequencies.shape[1]))
-    for chunk in np.array_split(np.arange(n), max(1, n // 20_000)):
-        np.add.at(total, at[chunk], compiled.features(scores[chunk]))
+    sizes = np.bincount(at)
+    total = np.stack(
+        [
+            compiled.features(part).sum(axis=0, dtype=np.float64)
+            for part in np.split(scores[np.argsort(at, kind="stable")], np.cumsum(sizes)[:-1])
+        ]
+    )
     used = sizes >= max(0.2 * float(np.median(sizes)), 4.0)
     if used.sum() < 2:
         return None
-    shape, scale = _clean_law(total[used], sizes[used])
+    shape, scale = _clean_law(total[used], sizes[used].astype(np.float64))
     upper = np.triu_indices(len(compiled.columns))
     products = scores.T @ scores / n
     return JointProfile(

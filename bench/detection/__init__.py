@@ -1,0 +1,1 @@
+"""What the detection benchmark is made of: simulated worlds, rules of other tools."""
