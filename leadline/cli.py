@@ -15,6 +15,10 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "logs": ("logs", "Show what the processes wrote."),
     "predict": ("predict", "Ask for a prediction through the gateway."),
     "publish": ("publish", "Publish a fitted model as a new version."),
+    "models": ("models", "Model versions: list, show, compare, publish."),
+    "rollout": ("rollout", "Rollouts: start, watch, approve, take back."),
+    "experiment": ("experiment", "A/B experiments: start, read, stop."),
+    "audit": ("audit", "The audit log: list, verify, export."),
     "keys": ("keys", "Make, list and revoke API keys."),
     "demo": ("demo", "Live through December 2013 on a simulated clock."),
 }

@@ -51,12 +51,14 @@ RULES: tuple[Rule, ...] = (
         600.0,
     ),
     Rule(
-        r"/v1/models/[^/]+/versions/[^/]+/(transitions|overrides)(/.*)?",
+        # The registry itself asks for registry:promote or registry:override here, because a
+        # refused promotion belongs into its audit log.
+        r"/v1/models/[^/]+/(versions/[^/]+/(transitions|overrides)|rollback)",
         "registry",
         "registry:read",
-        "registry:promote",
+        "registry:read",
     ),
-    Rule(r"/v1/(rollouts|experiments)(/.*)?", "registry", "registry:read", "registry:promote"),
+    Rule(r"/v1/(rollouts|experiments)(/.*)?", "registry", "registry:read", "registry:read"),
     Rule(r"/v1/(models|webhooks)(/.*)?", "registry", "registry:read", "registry:write"),
     Rule(r"/v1/artifacts/.+", "registry", "registry:read", None),
     Rule(r"/v1/(audit|routing|lineage)(/.*)?", "registry", "registry:read", "registry:write"),

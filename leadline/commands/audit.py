@@ -1,0 +1,117 @@
+"""``leadline audit``: who did what, when and why; and proof that the log is what was written."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from leadline.client import Client
+from leadline.commands.models import as_json_option
+from leadline.commands.moments import moment
+from leadline.state import StateDir, state_option
+
+PAGE = 1000
+
+
+@click.group()
+def audit() -> None:
+    """The audit log: list, verify, export."""
+
+
+@audit.command("list")
+@state_option
+@click.option("--model", help="Only this model's entries.")
+@click.option("--last", default=30, show_default=True, help="How many, from the end.")
+@as_json_option
+def list_(state: StateDir, model: str | None, last: int, as_json: bool) -> None:
+    """The last entries."""
+    with Client.from_state(state) as client:
+        entries = list(_entries(client, model))[-last:]
+    if as_json:
+        click.echo(json.dumps(entries, indent=2))
+        return
+    table = Table("#", "when", "who", "what", "to", "why")
+    for entry in entries:
+        table.add_row(
+            str(entry["seq"]), moment(entry["at_us"]), entry["actor"], entry["action"],
+            entry["subject"], entry["reason"],
+        )  # fmt: skip
+    Console().print(table)
+
+
+@audit.command()
+@state_option
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Default: stdout.")
+def export(state: StateDir, out: Path | None) -> None:
+    """Every entry as a line of JSON; `leadline audit verify --file` checks it anywhere."""
+    with Client.from_state(state) as client:
+        lines = [json.dumps(entry) for entry in _entries(client, None)]
+    text = "".join(line + "\n" for line in lines)
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    out.write_text(text)
+    click.echo(f"{len(lines)} entries written to {out}")
+
+
+@audit.command()
+@state_option
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An export, instead of the platform.",
+)
+@click.option("--head", help="SEQ:DIGEST that was kept elsewhere; shows a cut tail.")
+@as_json_option
+def verify(state: StateDir, path: Path | None, head: str | None, as_json: bool) -> None:
+    """Recompute the chain here; exit code 1 when an entry was changed, removed or reordered."""
+    # The chain's rule is the registry's; importing it costs pydantic, so only here.
+    from registry.domain.audit import BrokenChain, Entry, check_chain
+
+    kept = _kept(head)
+    if path is not None:
+        entries: list[Any] = [json.loads(line) for line in path.read_text().splitlines() if line]
+    else:
+        with Client.from_state(state) as client:
+            entries = list(_entries(client, None))
+            at = client.get("/v1/audit/head")
+        kept = kept or (at["seq"], at["digest"])
+        entries = [entry for entry in entries if entry["seq"] <= kept[0]]
+    parsed = [Entry.model_validate(entry) for entry in entries]
+    try:
+        count = check_chain(parsed, kept)
+        report: dict[str, Any] = {"intact": True, "entries": count}
+        said = f"Intact: {count} entries."
+        if parsed:
+            report["head"] = f"{parsed[-1].seq}:{parsed[-1].digest}"
+            said += f" Keep this elsewhere: --head {report['head']}"
+    except BrokenChain as broken:
+        report = {"intact": False, "broken_at": broken.seq, "what": str(broken)}
+        said = f"BROKEN: {broken}."
+    click.echo(json.dumps(report, indent=2) if as_json else said)
+    sys.exit(0 if report["intact"] else 1)
+
+
+def _kept(head: str | None) -> tuple[int, str] | None:
+    if head is None:
+        return None
+    seq, _, digest = head.partition(":")
+    if not seq.isdecimal() or len(digest) != 64:
+        raise click.UsageError("--head is SEQ:DIGEST, as an earlier verify printed it.")
+    return int(seq), digest
+
+
+def _entries(client: Client, model: str | None) -> Iterator[dict[str, Any]]:
+    after = 0
+    while True:
+        page = client.get("/v1/audit", after=after, limit=PAGE, model=model)
+        yield from page["entries"]
+        if page["next"] is None:
+            return
+        after = page["next"]

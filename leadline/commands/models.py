@@ -1,0 +1,155 @@
+"""``leadline models``: which versions exist, who put them there, which serve and why."""
+
+import json
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from leadline.client import Client
+from leadline.commands.moments import moment
+from leadline.commands.publish import publish
+from leadline.state import StateDir, state_option
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+
+
+@click.group()
+def models() -> None:
+    """Model versions: list, show, compare, publish, change their state."""
+
+
+models.add_command(publish)
+
+
+@models.command("list")
+@state_option
+@as_json_option
+def list_(state: StateDir, as_json: bool) -> None:
+    """Every model and what serves."""
+    with Client.from_state(state) as client:
+        found = client.get("/v1/models")
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    table = Table("model", "in production", "versions", "latest")
+    for line in found["models"]:
+        table.add_row(
+            line["model"], line["production"] or "-", str(line["versions"]), line["latest"]
+        )
+    Console().print(table)
+
+
+@models.command()
+@state_option
+@click.argument("model")
+@click.argument("version", required=False)
+@as_json_option
+def show(state: StateDir, model: str, version: str | None, as_json: bool) -> None:
+    """MODEL with its versions, or one VERSION with its manifest and lineage."""
+    path = f"/v1/models/{model}" + (f"/versions/{version}" if version else "")
+    with Client.from_state(state) as client:
+        found = client.get(path)
+    if as_json or version:
+        click.echo(json.dumps(found, indent=2))
+        return
+    table = Table("version", "state", "since", "why", "data set", "metrics", "published by")
+    for line in found["versions"]:
+        metrics = ", ".join(f"{name} {value:.4g}" for name, value in line["metrics"].items())
+        since = moment(line["since_us"])
+        table.add_row(
+            line["version"], line["state"], since, line["reason"], line["dataset"] or "-",
+            metrics, line["published_by"],
+        )  # fmt: skip
+    Console().print(table)
+
+
+@models.command()
+@state_option
+@click.argument("model")
+@click.argument("old")
+@click.argument("new")
+@as_json_option
+def diff(state: StateDir, model: str, old: str, new: str, as_json: bool) -> None:
+    """What differs between the manifests of two versions of MODEL."""
+    with Client.from_state(state) as client:
+        manifests = [
+            client.get(f"/v1/models/{model}/versions/{version}/manifest") for version in (old, new)
+        ]
+    before, after = (flat(manifest) for manifest in manifests)
+    changed = {
+        name: (before.get(name), after.get(name))
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    }
+    if as_json:
+        click.echo(json.dumps(changed, indent=2))
+        return
+    table = Table("field", old, new)
+    for name, (left, right) in changed.items():
+        table.add_row(name, _short(left), _short(right))
+    Console().print(table)
+
+
+@models.command()
+@state_option
+@click.argument("model")
+@as_json_option
+def history(state: StateDir, model: str, as_json: bool) -> None:
+    """Which version served when, who changed it, and why."""
+    with Client.from_state(state) as client:
+        found = client.get(f"/v1/models/{model}/history")
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    table = Table("when", "who", "what", "to", "why")
+    for line in found["history"]:
+        table.add_row(
+            moment(line["at_us"]), line["actor"], line["action"], line["subject"], line["reason"]
+        )
+    Console().print(table)
+
+
+@models.command()
+@state_option
+@click.argument("model")
+@click.argument("version")
+@click.argument("to", type=click.Choice(["production", "shadow", "candidate", "archived"]))
+@click.option("--reason", required=True)
+@click.option("--dry-run", is_flag=True)
+@as_json_option
+def move(
+    state: StateDir, model: str, version: str, to: str, reason: str, dry_run: bool, as_json: bool
+) -> None:
+    """Change the state of a VERSION of MODEL where no rollout is needed for it."""
+    path = f"/v1/models/{model}/versions/{version}"
+    with Client.from_state(state) as client:
+        revision = client.get(path)["revision"]
+        answer = client.post(
+            f"{path}/transitions",
+            {"to": to, "reason": reason},
+            headers={"if-match": f'"{revision}"'},
+            params={"dry_run": str(dry_run).lower()},
+        )
+    click.echo(
+        json.dumps(answer, indent=2)
+        if as_json
+        else f"{model} version {version} is {answer['state']}."
+    )
+
+
+def flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Nested JSON as dotted names and leaves."""
+    if isinstance(value, dict) and value:
+        parts = [flat(part, f"{name}.{key}" if name else key) for key, part in value.items()]
+    elif isinstance(value, list) and any(isinstance(part, dict | list) for part in value):
+        parts = [flat(part, f"{name}[{at}]") for at, part in enumerate(value)]
+    else:
+        return {name: value}
+    return {key: leaf for part in parts for key, leaf in part.items()}
+
+
+def _short(value: Any) -> str:
+    text = "-" if value is None else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,192 @@
+"""``leadline rollout``: start a rollout, watch it decide, and step in where a person must."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from leadline.client import Client, PlatformAwayError
+from leadline.commands.models import as_json_option
+from leadline.commands.moments import moment
+from leadline.commands.rollout_view import view
+from leadline.state import StateDir, state_option
+
+ACTIVE = ("warming", "running", "paused")
+reason_option = click.option("--reason", required=True, help="Why; it is kept in the audit log.")
+
+
+@click.group()
+def rollout() -> None:
+    """Rollouts: start, list, get, watch, explain; pause, resume, promote, abort, rollback."""
+
+
+@rollout.command()
+@state_option
+@click.argument("model")
+@click.argument("version")
+@click.option(
+    "--preset",
+    type=click.Choice(["careful", "standard", "fast"]),
+    default="careful",
+    show_default=True,
+)
+@click.option(
+    "--plan",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON with fields of the plan that replace the preset's.",
+)
+@reason_option
+@click.option("--dry-run", is_flag=True, help="Show the plan, start nothing.")
+@as_json_option
+def start(
+    state: StateDir,
+    model: str,
+    version: str,
+    preset: str,
+    plan: Path | None,
+    reason: str,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Bring VERSION of MODEL to production, step by step, judged on the way."""
+    changes = {} if plan is None else json.loads(plan.read_text())
+    body = {"model": model, "version": version, "preset": preset, "plan": changes}
+    with Client.from_state(state) as client:
+        answer = client.post(
+            "/v1/rollouts", {**body, "reason": reason}, params={"dry_run": str(dry_run).lower()}
+        )
+    if as_json or dry_run:
+        click.echo(json.dumps(answer, indent=2))
+    else:
+        click.echo(f"{answer['id']} started. Watch it: leadline rollout watch {answer['id']}")
+
+
+@rollout.command("list")
+@state_option
+@click.option("--model")
+@click.option("--active", is_flag=True, help="Only those under way.")
+@as_json_option
+def list_(state: StateDir, model: str | None, active: bool, as_json: bool) -> None:
+    """Every rollout."""
+    with Client.from_state(state) as client:
+        found = client.get("/v1/rollouts", model=model, active=str(active).lower())
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    table = Table("rollout", "model", "from", "to", "status", "share", "since", "verdict")
+    for one in found["rollouts"]:
+        said = one["verdict"]["sentence"] if one["verdict"] else one["reason"]
+        table.add_row(
+            one["id"], one["model"], one["baseline"], one["candidate"], one["status"],
+            f"{one['weight']:.0%}", moment(one["since_us"]), said,
+        )  # fmt: skip
+    Console().print(table)
+
+
+@rollout.command()
+@state_option
+@click.argument("rollout_id")
+@as_json_option
+def get(state: StateDir, rollout_id: str, as_json: bool) -> None:
+    """Where it stands, with its evidence."""
+    with Client.from_state(state) as client:
+        found, decisions = _look(client, rollout_id)
+    if as_json:
+        click.echo(json.dumps(found | {"decisions": decisions}, indent=2))
+    else:
+        Console().print(view(found, decisions))
+
+
+@rollout.command()
+@state_option
+@click.argument("rollout_id")
+@as_json_option
+def explain(state: StateDir, rollout_id: str, as_json: bool) -> None:
+    """Every decision in a sentence, and what is missing now."""
+    with Client.from_state(state) as client:
+        found, decisions = _look(client, rollout_id)
+    if as_json:
+        click.echo(json.dumps({"decisions": decisions, "verdict": found["verdict"]}, indent=2))
+        return
+    for one in decisions:
+        click.echo(f"{moment(one['at_us'])}  {one['sentence']}")
+    if found["status"] in ACTIVE and found["verdict"]:
+        click.echo("Now:")
+        for missing in found["verdict"]["missing"] or [found["verdict"]["sentence"]]:
+            click.echo(f"  - {missing}")
+
+
+@rollout.command()
+@state_option
+@click.argument("rollout_id", required=False)
+@click.option("--every", "every_s", default=1.0, show_default=True, help="Seconds between looks.")
+@click.option("--once", is_flag=True, help="Draw once and go.")
+def watch(state: StateDir, rollout_id: str | None, every_s: float, once: bool) -> None:
+    """Redraw the ladder, the guards, the verdict and the log until the rollout ends."""
+    console = Console()
+    with Client.from_state(state) as client:
+        name = rollout_id or _newest(client)
+        found, decisions = _look(client, name)
+        with Live(
+            view(found, decisions), console=console, auto_refresh=False, transient=False
+        ) as live:
+            while found["status"] in ACTIVE and not once:
+                time.sleep(every_s)
+                try:
+                    found, decisions = _look(client, name)
+                except PlatformAwayError:
+                    continue  # it may be restarting; the last view stays
+                live.update(view(found, decisions), refresh=True)
+
+
+def _deed(name: str, help_: str) -> None:
+    @rollout.command(name, help=help_)
+    @state_option
+    @click.argument("rollout_id")
+    @reason_option
+    @click.option("--dry-run", is_flag=True, help="Show the result, change nothing.")
+    @as_json_option
+    def command(
+        state: StateDir, rollout_id: str, reason: str, dry_run: bool, as_json: bool
+    ) -> None:
+        path = f"/v1/rollouts/{rollout_id}"
+        with Client.from_state(state) as client:
+            # A rollback must not fail because something else just changed.
+            match = "*" if name == "rollback" else f'"{client.get(path)["revision"]}"'
+            answer = client.post(
+                f"{path}/{name}",
+                {"reason": reason},
+                headers={"if-match": match},
+                params={"dry_run": str(dry_run).lower()},
+            )
+        said = f"{rollout_id} is {answer['status']} at step {answer['step']}."
+        click.echo(json.dumps(answer, indent=2) if as_json else said)
+
+
+for _name, _help in (
+    ("pause", "Freeze the weights; guards stay awake."),
+    ("resume", "Go on after a pause, or after lost records."),
+    ("promote", "Approve the step that waits for a person."),
+    ("abort", "End it; all traffic back, the version stays a candidate."),
+    ("rollback", "Take it back now, under way or just finished."),
+    ("override", "Take the next step without evidence (needs registry:override)."),
+):
+    _deed(_name, _help)
+
+
+def _look(client: Client, rollout_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    found = client.get(f"/v1/rollouts/{rollout_id}")
+    decisions = client.get(f"/v1/rollouts/{rollout_id}/decisions")["decisions"]
+    return found, decisions
+
+
+def _newest(client: Client) -> str:
+    rollouts = client.get("/v1/rollouts")["rollouts"]
+    if not rollouts:
+        raise click.ClickException("There is no rollout yet: leadline rollout start MODEL VERSION")
+    return str(rollouts[-1]["id"])

@@ -1,0 +1,148 @@
+"""The commands of models, rollouts and the audit log, through a real gateway and registry."""
+
+import asyncio
+import json
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from contracts.identity import SERVICE_TOKEN_HEADER
+from registry.app import build
+from registry.settings import RegistrySettings
+from tests.gateway.running import TOKEN, make_key, running_gateway
+from tests.polling import until
+from tests.registry.conftest import promote, publish
+from tests.registry.scenes import report
+
+
+@asynccontextmanager
+async def running_registry(state: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """A registry that listens, and a client of its own port."""
+    settings = RegistrySettings(
+        state_dir=state,
+        service_token=TOKEN,
+        mirror_s=3600.0,
+        tick_s=0.05,
+        monitor_url="http://127.0.0.1:1",
+    )
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(build(settings), ws="none", log_config=None))
+    serving = asyncio.get_running_loop().create_task(server.serve([listener]))
+    try:
+        await until(lambda: server.started or serving.done())
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{listener.getsockname()[1]}",
+            headers={SERVICE_TOKEN_HEADER: TOKEN},
+            trust_env=False,
+        ) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        await serving
+
+
+@pytest.fixture
+async def registry(tmp_path: Path, redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A platform of a gateway and a registry, with version 1 serving and version 2 published."""
+    admin = make_key(tmp_path, "root", "admin")
+    reader = make_key(tmp_path, "eve", "registry:read")
+    async with (
+        running_registry(tmp_path) as client,
+        running_gateway(tmp_path, redis_url, registry_url=str(client.base_url)) as gateway,
+    ):
+        url = {"gateway": f"http://127.0.0.1:{gateway.port}"}
+        (tmp_path / "endpoints.json").write_text(json.dumps(url))
+        (tmp_path / "credentials.json").write_text(
+            json.dumps({"admin_key": admin, "reader_key": reader})
+        )
+        await publish(client, 2.0)
+        await publish(client, 3.0)
+        await promote(client, "1", "production")
+        seen = report("1", "2").model_dump(mode="json")
+        assert (await client.put("/v1/replicas/r1", json=seen)).is_success
+        yield client
+
+
+async def leadline(state: Path, *arguments: str) -> tuple[int, str]:
+    """Exit code and output of the command line."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "leadline", *arguments, "--state", str(state),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    return process.returncode or 0, said.decode()
+
+
+async def test_models_are_listed_and_compared(registry: httpx.AsyncClient, tmp_path: Path) -> None:
+    code, said = await leadline(tmp_path, "models", "list", "--json")
+    assert code == 0, said
+    assert json.loads(said)["models"][0]["production"] == "1"
+    _, said = await leadline(tmp_path, "models", "diff", "delay", "1", "2", "--json")
+    assert "files[0].sha256" in json.loads(said)
+
+
+async def test_a_rollout_is_started_watched_and_taken_back(
+    registry: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    code, said = await leadline(
+        tmp_path, "rollout", "start", "delay", "2", "--preset", "fast", "--reason", "it is better"
+    )
+    assert code == 0, said
+    assert "leadline rollout watch ro-delay-1" in said
+    for _ in range(100):
+        found = (await registry.get("/v1/rollouts/ro-delay-1")).json()
+        if found["verdict"] and found["verdict"]["reason"] == "monitor_away":
+            break
+        await registry.get("/v1/replicas")
+    code, said = await leadline(tmp_path, "rollout", "watch", "--once")
+    assert code == 0, said
+    assert "the monitor does not answer" in said
+    assert "100%" in said
+    code, said = await leadline(
+        tmp_path, "rollout", "rollback", "ro-delay-1", "--reason", "a drill"
+    )
+    assert (code, said) == (0, "ro-delay-1 is rolled_back at step 1.\n")
+    code, said = await leadline(tmp_path, "rollout", "explain", "ro-delay-1")
+    assert "Rolled back" in said
+    assert "a drill" in said
+
+
+async def test_a_refused_promotion_is_told_by_the_gateway_and_kept_in_the_audit_log(
+    registry: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    keys = json.loads((tmp_path / "credentials.json").read_text())
+    (tmp_path / "credentials.json").write_text(json.dumps({"admin_key": keys["reader_key"]}))
+    code, said = await leadline(tmp_path, "rollout", "start", "delay", "2", "--reason", "i want to")
+    assert code == 1
+    assert "registry:promote" in said
+    last = (await registry.get("/v1/audit")).json()["entries"][-1]
+    assert (last["actor"], last["action"]) == ("eve", "rollout.start_refused")
+
+
+async def test_the_audit_log_is_verified_here_and_a_change_shows(
+    registry: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    code, said = await leadline(tmp_path, "audit", "verify")
+    assert code == 0, said
+    assert "Intact: 3 entries." in said
+    head = said.split("--head ")[1].strip()
+    export = tmp_path / "audit.jsonl"
+    await leadline(tmp_path, "audit", "export", "--out", str(export))
+    lines = export.read_text().splitlines()
+    export.write_text("\n".join(lines[:-1]))
+    code, said = await leadline(tmp_path, "audit", "verify", "--file", str(export), "--head", head)
+    assert code == 1
+    assert "the log ends here" in said
+    with sqlite3.connect(tmp_path / "registry" / "registry.db") as database:
+        database.execute("UPDATE audit SET document = replace(document, 'platform', 'nobody')")
+    code, said = await leadline(tmp_path, "audit", "verify")
+    assert code == 1
+    assert "entry 1: was changed" in said
