@@ -50,7 +50,7 @@ class Predict:
             if answer.status >= 500:
                 admission.limit.give_back(account, envelope.rows)
             elif answer.status == 200:
-                ROWS.inc(envelope.rows)
+                ROWS.add(amount=envelope.rows)
             headers = parse_lines(answer.headers) + admission.limit.headers(account)
             return Reply(answer.status, answer.body, headers)
         finally:

@@ -22,7 +22,7 @@ from gateway.domain.keys import DEFAULT_QUOTA_ROWS, DEFAULT_WINDOW_S, KeyRecord
 from gateway.forward import Forward, caller_headers, passes
 from gateway.infer import Infer, InferQuestion, error_reply
 from gateway.issue_keys import IssueKeys
-from gateway.metrics import count_request
+from gateway.metrics import REQUESTS
 from gateway.predict import Predict
 from kit.identity import needs, require
 from kit.problems import Problem
@@ -114,7 +114,7 @@ class Door:
             principal=principal,
             seconds_max=rule.body_s_max,
         )
-        count_request("control", answer.status)
+        REQUESTS.add(("control", answer.status))
         own = ((b"x-request-id", question.request_id.encode()),)
         kept = [pair for pair in answer.headers if pair[0].lower() != b"x-request-id"]
         await send(
@@ -170,7 +170,7 @@ def _target(scope: Scope) -> str:
 
 
 async def _answer(send: Send, reply: Reply, question: Question, route: str) -> None:
-    count_request(route, reply.status)
+    REQUESTS.add((route, reply.status))
     headers = [
         *reply.headers,
         (b"content-length", str(len(reply.body)).encode()),

@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from contracts.problems import PROBLEM_MEDIA_TYPE, ProblemCode
 from gateway.domain.exchange import Question, Reply
 from gateway.domain.head import Fault, HeadLimits
-from gateway.metrics import CONNECTIONS, REFUSED, count_request
+from gateway.metrics import CONNECTIONS, REFUSED, REQUESTS
 from kit.logs import get_logger
 from kit.problems import Problem, problem_body
 
@@ -102,7 +102,7 @@ class Edge:
         request_id = secrets.token_hex(16)
         problem = Problem(code, detail)
         REFUSED.labels(code.value).inc()
-        count_request("edge", code.status)
+        REQUESTS.add(("edge", code.status))
         headers = problem.headers()
         if target.startswith(b"/v2"):
             body = orjson.dumps({"error": detail})

@@ -61,6 +61,10 @@ class ReplicasFrames:
             link.abort()
         await self._tasks.stop()
 
+    def adopt(self, link: ReplicaLink) -> None:
+        """Use a link that somebody else keeps connected."""
+        self._links[link.address] = link
+
     @property
     def up(self) -> int:
         """How many replicas take asks."""

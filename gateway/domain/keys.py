@@ -1,7 +1,7 @@
 """API keys: how they are made, read and proven. ``ll_<env>_<id>_<secret>_<checksum>``.
 
-What is stored is HMAC-SHA256(pepper, key without checksum), never the key. The checksum (CRC-32 in
-six base-62 digits) lets a scanner, and a caller with a typing error, know a key without asking.
+What is stored is HMAC-SHA256(pepper, key), never the key. The checksum (CRC-32 of what stands
+before it, in six base-62 digits) lets a scanner know a key from look-alikes without asking anybody.
 """
 
 import hmac
@@ -23,6 +23,7 @@ PEPPER_BYTES_MIN = 16
 LIVE_KEYS_PER_PRINCIPAL_MAX = 2
 """Two, so that a key can be replaced without a moment in which none works."""
 
+_NO_DIGEST = "0" * 64
 DEFAULT_QUOTA_ROWS = 600_000
 DEFAULT_WINDOW_S = 60
 
@@ -75,18 +76,19 @@ def mint_key(
         raise InvalidKey("a quota is at least 1 row and at most 1,000,000 rows a second")
     key_id, secret = _random(ID_CHARACTERS), _random(SECRET_CHARACTERS)
     stem = f"ll_{env}_{key_id}_{secret}"
+    key = f"{stem}_{_checksum(stem.encode())}"
     record = KeyRecord(
         id=key_id,
         env=env,
         principal=principal,
         scopes=asked,
-        digest=_digest(pepper, stem.encode()).hex(),
+        digest=_digest(pepper, key.encode()),
         created_us=now_us,
         expires_us=expires_us,
         quota_rows=quota_rows,
         window_s=window_s,
     )
-    return f"{stem}_{_checksum(stem.encode())}", record
+    return key, record
 
 
 def _check_request(env: str, principal: str, scopes: tuple[str, ...], pepper: bytes) -> None:
@@ -117,10 +119,8 @@ def read_key(key: bytes) -> str | None:
 
 def proves(key: bytes, record: KeyRecord | None, pepper: bytes) -> bool:
     """Whether ``key`` is the one of which ``record`` was made; takes as long when it is not."""
-    stem, _, checksum = key.rpartition(b"_")
-    expected = record.digest if record is not None else "0" * 64
-    same = hmac.compare_digest(_digest(pepper, stem), bytes.fromhex(expected))
-    return same and record is not None and checksum == _checksum(stem).encode()
+    expected = record.digest if record is not None else _NO_DIGEST
+    return hmac.compare_digest(_digest(pepper, key), expected) and record is not None
 
 
 def merge(ours: KeyRecord | None, theirs: KeyRecord) -> KeyRecord:
@@ -162,8 +162,8 @@ def _random(characters: int) -> str:
     return "".join(secrets.choice(ALPHABET) for _ in range(characters))
 
 
-def _digest(pepper: bytes, stem: bytes) -> bytes:
-    return hmac.digest(pepper, stem, "sha256")
+def _digest(pepper: bytes, key: bytes) -> str:
+    return hmac.digest(pepper, key, "sha256").hex()
 
 
 def _checksum(stem: bytes) -> str:
