@@ -52,8 +52,9 @@ class Inference:
         self.clock = clock_from(settings.clock_file)
         self.tasks = TaskOwner()
         quota = cpu_quota()
-        slots = settings.slots or quota
-        self.threads = settings.threads or quota
+        # Two runs at a time: while a slow canary computes, the stable version finds a slot.
+        slots = settings.slots or min(2, quota)
+        self.threads = settings.threads or max(1, quota // slots)
         self.computing = ThreadPoolExecutor(slots, "compute")
         self.loading = ThreadPoolExecutor(1, "load")
         self.slots = Slots(slots, self.tasks)

@@ -17,10 +17,16 @@ class InferenceSettings(ServiceSettings):
         description="ONNX Runtime execution providers in order of preference; CPU is always last.",
     )
     threads: int = Field(
-        default=0, ge=0, le=1024, description="Threads of one model run; 0 takes the cgroup quota."
+        default=0,
+        ge=0,
+        le=1024,
+        description="Threads of one model run; 0 shares the CPU quota out among the slots.",
     )
     slots: int = Field(
-        default=0, ge=0, le=256, description="Model runs at the same time; 0 takes the CPU quota."
+        default=0,
+        ge=0,
+        le=256,
+        description="Model runs at the same time; 0: two, where the CPU quota allows.",
     )
     inline_us_max: int = Field(
         default=400,

@@ -13,7 +13,7 @@ from inference.adapters.engine_onnxruntime import OnnxEngine
 from inference.adapters.session_onnxruntime import ModelRefused, OnnxSession, open_session
 from inference.domain.fleet import LoadedVersion, Tensor
 from inference.domain.inputs import Features, InputPlan
-from inference.domain.instances import DTYPES, InstanceField, InstanceSchema
+from inference.domain.instances import DTYPES, InstanceField, InstanceSchema, Values
 from inference.domain.post_process import PostProcessor
 from inference.domain.tally import Tally
 from inference.ports import FeatureReader
@@ -149,15 +149,13 @@ def _fits(manifest: Manifest, session: OnnxSession) -> int:
 
 def _on_demand_of(
     service: CompiledService,
-) -> Callable[[Mapping[str, Sequence[Any]], Features, int], dict[str, Any]] | None:
+) -> Callable[[Mapping[str, Values], Features, int], dict[str, Any]] | None:
     if not service.on_demand:
         return None
     dtypes = {**service.entity_columns, **service.request_fields}
     needed = {ref for function in service.on_demand for ref in function.inputs}
 
-    def compute(
-        request: Mapping[str, Sequence[Any]], features: Features, rows: int
-    ) -> dict[str, Any]:
+    def compute(request: Mapping[str, Values], features: Features, rows: int) -> dict[str, Any]:
         vectors: dict[str, Any] = {
             name: _vector(values, dtypes.get(name, "string")) for name, values in request.items()
         }
@@ -176,7 +174,9 @@ def _on_demand_of(
 _NUMPY = {"float64": np.float64, "float32": np.float32, "int64": np.int64, "int32": np.int32}
 
 
-def _vector(values: Sequence[Any], dtype: str) -> npt.NDArray[Any]:
+def _vector(values: Values, dtype: str) -> npt.NDArray[Any]:
+    if isinstance(values, np.ndarray):
+        return values
     if dtype == "string":
         return np.array(values, object)
     if dtype == "bool":
@@ -189,8 +189,12 @@ def _vector(values: Sequence[Any], dtype: str) -> npt.NDArray[Any]:
 def _warm(
     session: OnnxSession, engine: OnnxEngine, manifest: Manifest, golden_json: bytes | None
 ) -> None:
-    """Run the golden set in several batch sizes: the answers must be those of the original."""
+    """Run the golden set in several batch sizes: the answers must be those of the original.
+
+    Without a golden set zeros are run, so that the costs of a run are known.
+    """
     if golden_json is None:
+        _warm_with_zeros(session, engine, manifest)
         return
     golden = GoldenSet.model_validate_json(golden_json)
     feeds = {name: array_of(tensor) for name, tensor in golden.inputs.items()}
@@ -209,6 +213,22 @@ def _warm(
                     raise ModelRefused(
                         f"{far} golden answers differ by more than {golden.tolerance:g}"
                     )
+
+
+_NUMPY_OF = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "INT32": np.int32}
+
+
+def _warm_with_zeros(session: OnnxSession, engine: OnnxEngine, manifest: Manifest) -> None:
+    wanted = {spec.name: _NUMPY_OF.get(spec.datatype) for spec in session.inputs}
+    shapes = {spec.name: spec.shape for spec in session.inputs}
+    if not session.batchable or None in wanted.values():
+        return
+    if any(-1 in shape[1:] for shape in shapes.values()):
+        return
+    for rows in (1, 1, 8, min(64, manifest.rows_per_batch_max)):
+        engine.warm(
+            {name: np.zeros((rows, *shapes[name][1:]), dtype) for name, dtype in wanted.items()}
+        )
 
 
 def _far(got: Tensor, expected: Tensor, tolerance: float) -> int:

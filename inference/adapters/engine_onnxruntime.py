@@ -1,22 +1,31 @@
 """Lanes: where the rows of one model version wait, and how they become batches."""
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from contracts.served import OUTCOMES
-from inference.adapters.session_onnxruntime import OnnxSession, run_alone, run_in_pieces, run_rows
+from inference.adapters.session_onnxruntime import (
+    OnnxSession,
+    by_row,
+    run_alone,
+    run_in_pieces,
+    run_rows,
+)
 from inference.adapters.slots import Slots
 from inference.domain.costs import RunCosts
 from inference.domain.fleet import Computed, Tensor, TensorSpec
 from kit.clock import Clock
 
+Run = Callable[[OnnxSession, dict[str, Tensor], int], tuple[list[Tensor], npt.NDArray[np.uint8]]]
 _DEADLINE = OUTCOMES.index("deadline")
 
 
@@ -55,6 +64,10 @@ class OnnxEngine:
         self.weight = weight
         self.served_s = 0.0
         self.costs = RunCosts()
+        """Wall time of runs, as predicted waits need it."""
+        self._own_costs = RunCosts()
+        """CPU time of the running thread: what a run would keep the event loop from, without what
+        other processes of a busy machine add to it."""
         self._batchable = session.batchable
         self._clock = clock
         self._slots = slots
@@ -95,7 +108,7 @@ class OnnxEngine:
             not self._queue
             and not alone
             and rows <= self._rows_max
-            and self.costs.seconds(rows) <= self._inline_s_max
+            and self._own_costs.seconds(rows) <= self._inline_s_max
         ):
             return self._run_here(feeds, rows)
         future: asyncio.Future[Computed] = asyncio.get_running_loop().create_future()
@@ -110,10 +123,7 @@ class OnnxEngine:
 
     def warm(self, feeds: dict[str, Tensor]) -> tuple[list[Tensor], npt.NDArray[np.uint8]]:
         """Run at once and learn what it costs; blocking, before the version serves."""
-        rows = len(next(iter(feeds.values())))
-        began_ns = self._clock.monotonic_ns()
-        outputs, outcome = run_rows(self._open(), feeds, rows)
-        self.costs.learn(rows, (self._clock.monotonic_ns() - began_ns) / 1e9)
+        outputs, outcome, _ = self._timed(run_rows, feeds, len(next(iter(feeds.values()))))
         return outputs, outcome
 
     def close(self) -> None:
@@ -121,11 +131,19 @@ class OnnxEngine:
         self._session = None
 
     def _run_here(self, feeds: dict[str, Tensor], rows: int) -> Computed:
-        began_ns = self._clock.monotonic_ns()
-        outputs, outcome = run_rows(self._open(), feeds, rows)
+        outputs, outcome, took_ns = self._timed(run_rows, feeds, rows)
+        return Computed(tuple(outputs), outcome, 0, took_ns)
+
+    def _timed(
+        self, run: Run, feeds: dict[str, Tensor], rows: int
+    ) -> tuple[list[Tensor], npt.NDArray[np.uint8], int]:
+        """Run in this thread; the outputs, the outcome and the nanoseconds it took."""
+        began_ns, own_ns = self._clock.monotonic_ns(), time.thread_time_ns()
+        outputs, outcome = run(self._open(), feeds, rows)
         took_ns = self._clock.monotonic_ns() - began_ns
         self.costs.learn(rows, took_ns / 1e9)
-        return Computed(tuple(outputs), outcome, 0, took_ns)
+        self._own_costs.learn(rows, (time.thread_time_ns() - own_ns) / 1e9)
+        return outputs, outcome, took_ns
 
     def _open(self) -> OnnxSession:
         assert self._session is not None, "a closed version was asked to compute"
@@ -142,18 +160,21 @@ class OnnxEngine:
         if len(jobs) > 1:
             feeds = {name: np.concatenate([job.feeds[name] for job in jobs]) for name in feeds}
         rows = sum(job.rows for job in jobs)
-        run = run_in_pieces if jobs[0].shape else run_alone
+        run: Run = partial(run_in_pieces, rows_max=self._rows_max) if jobs[0].shape else run_alone
         try:
-            outputs, outcome = await loop.run_in_executor(
-                self._executor, run, self._open(), feeds, rows, self._rows_max
+            outputs, outcome, took_ns = await loop.run_in_executor(
+                self._executor, self._timed, run, feeds, rows
             )
         except Exception as failed:
             for job in jobs:
                 if not job.future.done():
                     job.future.set_exception(failed)
             raise
-        took_ns = self._clock.monotonic_ns() - began_ns
-        self.costs.learn(rows, took_ns / 1e9)
+        if len(jobs) > 1 and not by_row(outputs, rows):
+            self._batchable = False  # found out too late for these: each again, alone
+            self._queue.extendleft(reversed([replace(job, shape=()) for job in jobs]))
+            self._queued_rows += rows
+            return took_ns / 1e9
         self._hand_out(jobs, outputs, outcome, began_ns, took_ns)
         return took_ns / 1e9
 

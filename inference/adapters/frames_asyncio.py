@@ -83,6 +83,8 @@ class FramesListener:
             await asyncio.sleep(0.01)
         for connection in list(self.connections):
             connection.close()
+        while self.connections and loop.time() < until:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
 
     def take(self, kind: int, arrival: Arrival) -> None:
         """Add one ask to this turn's batch."""

@@ -49,8 +49,11 @@ class OnnxSession:
 
     @property
     def batchable(self) -> bool:
-        """Whether rows of several requests may share a run: every first dimension is free."""
-        return all(spec.shape and spec.shape[0] == -1 for spec in (*self.inputs, *self.outputs))
+        """Whether rows of several requests may share a run: every input's first axis is free.
+
+        What converters declare of outputs is often wrong; they are checked when they come.
+        """
+        return all(spec.shape and spec.shape[0] == -1 for spec in self.inputs)
 
     def run(self, feeds: dict[str, Tensor]) -> list[Tensor]:
         """All outputs. Raises what ONNX Runtime raises."""
@@ -98,20 +101,24 @@ def run_in_pieces(
     """``run_rows`` in runs of at most ``rows_max`` rows."""
     if rows <= rows_max:
         return run_rows(session, feeds, rows)
-    pieces = [
-        run_rows(
-            session,
-            {name: value[start : start + rows_max] for name, value in feeds.items()},
-            min(rows_max, rows - start),
-        )
-        for start in range(0, rows, rows_max)
-    ]
+    pieces = []
+    for start in range(0, rows, rows_max):
+        count = min(rows_max, rows - start)
+        part = {name: value[start : start + count] for name, value in feeds.items()}
+        pieces.append(run_rows(session, part, count))
+        if not by_row(pieces[-1][0], count):  # an output that is about all rows at once
+            return run_rows(session, feeds, rows)
     outputs = [np.concatenate(parts) for parts in zip(*(piece[0] for piece in pieces), strict=True)]
     return outputs, np.concatenate([piece[1] for piece in pieces])
 
 
+def by_row(outputs: Sequence[Tensor], rows: int) -> bool:
+    """Whether each output has an entry a row, so that it may be cut and joined."""
+    return all(output.shape[:1] == (rows,) for output in outputs)
+
+
 def run_alone(
-    session: OnnxSession, feeds: dict[str, Tensor], rows: int, _rows_max: int
+    session: OnnxSession, feeds: dict[str, Tensor], rows: int
 ) -> tuple[list[Tensor], npt.NDArray[np.uint8]]:
     """One run of feeds whose first axes are not rows in common; it fails or works as a whole."""
     try:

@@ -8,7 +8,7 @@ from contracts.frames import Answer, Ask
 from contracts.routing import Arm
 from inference.domain.answers import AnswerWriter
 from inference.domain.fleet import LoadedVersion, ServedModel
-from inference.domain.instances import Row
+from inference.domain.instances import Row, Values
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ class Group:
     """Of each row: its place in its request."""
     rows: list[Row] = field(default_factory=list)
     units: list[str] = field(default_factory=list)
-    columns: dict[str, list[Any]] = field(default_factory=dict)
+    columns: dict[str, Values] = field(default_factory=dict)
 
     def add(self, asked: Asked, rows: list[Row], units: list[str], indices: list[int]) -> None:
         """Take these rows of ``asked``."""

@@ -1,6 +1,6 @@
 """What this replica serves: models, their arms, and the loaded versions behind them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,13 +11,13 @@ from contracts.manifest import Manifest
 from contracts.routing import Arm, ModelRoute, RoutingTable
 from inference.domain.answers import AnswerWriter
 from inference.domain.inputs import Features, InputPlan
-from inference.domain.instances import InstanceSchema
+from inference.domain.instances import InstanceSchema, Values
 from inference.domain.post_process import PostProcessor
 from inference.domain.split import Split, split_of
 from inference.domain.tally import Tally
 
 Tensor = npt.NDArray[Any]
-OnDemand = Callable[[Mapping[str, Sequence[Any]], Features, int], dict[str, Any]]
+OnDemand = Callable[[Mapping[str, Values], Features, int], dict[str, Any]]
 """Request fields, looked-up features (None: store away) and rows in; outputs by name out."""
 
 

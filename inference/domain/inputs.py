@@ -1,6 +1,6 @@
 """From looked-up features and request fields to what the model takes, a whole batch at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from contracts.manifest import InputColumn, Manifest
 from contracts.served import OUTCOMES, STATUSES, Bytes, Floats
+from inference.domain.instances import Values
 
 PRESENT, NULL_VALUE = STATUSES.index("PRESENT"), STATUSES.index("NULL_VALUE")
 DEFAULTED, UNAVAILABLE = STATUSES.index("DEFAULTED"), STATUSES.index("UNAVAILABLE")
@@ -83,7 +84,7 @@ class InputPlan:
 
     def take(
         self,
-        request: Mapping[str, Sequence[Any]],
+        request: Mapping[str, Values],
         features: Mapping[str, FeatureColumn] | None,
         on_demand: Mapping[str, Any],
         rows: int,

@@ -7,9 +7,13 @@ from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 FieldCode = Literal["missing", "wrong-type", "not-finite", "out-of-range", "not-an-instance"]
 ERRORS_MAX = 20
 _INT64_MAX = 2**63 - 1
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 _TEXT_MAX = 4_096
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 _MICROSECOND = timedelta(microseconds=1)
@@ -49,6 +53,13 @@ def _number(value: object) -> float:
         raise FieldRefused("out-of-range") from None
     if not math.isfinite(number):
         raise FieldRefused("not-finite")
+    return number
+
+
+def _single(value: object) -> float:
+    number = _number(value)
+    if abs(number) > _FLOAT32_MAX:
+        raise FieldRefused("out-of-range")
     return number
 
 
@@ -96,22 +107,36 @@ def _instant(value: object) -> int:
 
 _TAKERS: dict[str, Callable[[object], Any]] = {
     "float64": _number,
-    "float32": _number,
+    "float32": _single,
     "int64": _integer,
     "int32": _small_integer,
     "bool": _boolean,
     "string": _text,
     "timestamp": _instant,
 }
+_FLOATS = {"float64": float(np.finfo(np.float64).max), "float32": _FLOAT32_MAX}
+_NUMBERS: frozenset[type] = frozenset({float, int})
 _TEXT: frozenset[type] = frozenset({str})
 _NULLABLE_TEXT: frozenset[type] = frozenset({str, type(None)})
 DTYPES = frozenset(_TAKERS)
 """The dtypes that a request field may have."""
 
 
+Values = list[Any] | npt.NDArray[np.float64]
+"""A column: floats as an array, everything else as a list."""
+
+
+def _floats(values: tuple[Any, ...]) -> npt.NDArray[np.float64] | None:
+    try:
+        return np.array(values, np.float64)
+    except OverflowError:  # an integer beyond every float
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class InstanceField:
-    """One field of an instance."""
+    """One field of an instance. Its ``whole`` takes a column at once, where the dtype has a way
+    that needs no Python a value; anything odd is left to ``take``, which knows what is wrong."""
 
     name: str
     dtype: str
@@ -127,23 +152,35 @@ class InstanceField:
             return None
         return _TAKERS[self.dtype](value)
 
+    def whole(self, values: tuple[Any, ...]) -> "Values":
+        """A column of values, converted. Raises ``FieldRefused``."""
+        kinds = set(map(type, values))
+        if self.dtype == "string":
+            allowed = _NULLABLE_TEXT if self.nullable else _TEXT
+            if kinds <= allowed and max(map(len, filter(None, values)), default=0) <= _TEXT_MAX:
+                return list(values)
+        elif self.dtype in _FLOATS and kinds <= _NUMBERS:
+            column = _floats(values)
+            if column is not None and (np.abs(column) <= _FLOATS[self.dtype]).all():
+                return column
+        take = _TAKERS[self.dtype]
+        if self.nullable:
+            return [None if value is None else take(value) for value in values]
+        return list(map(take, values))
+
 
 class InstanceSchema:
     """The fields that one model version needs; others are ignored, because which version answers
     is decided by the platform, not by the caller."""
 
-    __slots__ = ("_plain", "_take_all", "fields")
+    __slots__ = ("_take_all", "fields")
 
     def __init__(self, fields: Sequence[InstanceField]) -> None:
         self.fields = tuple(fields)
         names = [field.name for field in fields]
         self._take_all = itemgetter(*names) if len(names) > 1 else None
-        self._plain = tuple(
-            None if field.dtype != "string" else _NULLABLE_TEXT if field.nullable else _TEXT
-            for field in fields
-        )
 
-    def columns(self, rows: Sequence[Row]) -> dict[str, list[Any]]:
+    def columns(self, rows: Sequence[Row]) -> dict[str, Values]:
         """Every field's values. Raises ``FieldRefused`` or ``KeyError`` when any does not fit;
         ``errors`` then says which."""
         if not self.fields:
@@ -152,23 +189,10 @@ class InstanceSchema:
             taken = list(zip(*map(self._take_all, rows), strict=True))
         else:
             taken = [tuple(row[field.name] for row in rows) for field in self.fields]
-        columns = {}
-        for field, plain, values in zip(self.fields, self._plain, taken, strict=True):
-            columns[field.name] = self._column(field, plain, values)
-        return columns
-
-    @staticmethod
-    def _column(
-        field: InstanceField, plain: frozenset[type] | None, values: tuple[Any, ...]
-    ) -> list[Any]:
-        if plain is not None and plain.issuperset(map(type, values)):
-            if max(map(len, filter(None, values)), default=0) > _TEXT_MAX:
-                raise FieldRefused("out-of-range")
-            return list(values)
-        take = _TAKERS[field.dtype]
-        if field.nullable:
-            return [None if value is None else take(value) for value in values]
-        return list(map(take, values))
+        return {
+            field.name: field.whole(values)
+            for field, values in zip(self.fields, taken, strict=True)
+        }
 
     def errors(self, rows: Sequence[object]) -> list[FieldError]:
         """What is wrong with these rows, at most ``ERRORS_MAX``; empty when ``columns`` works."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import orjson
 import pytest
@@ -64,8 +65,7 @@ class Gateway(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
 
     def data_received(self, data: bytes) -> None:
         for kind, frame_id, payload in self.reader.feed(data):
@@ -92,6 +92,7 @@ async def running(settings: InferenceSettings) -> AsyncIterator[tuple[Inference,
         transport, gateway = await asyncio.get_running_loop().create_unix_connection(Gateway, path)
         yield inference, gateway
     transport.close()
+    await until(lambda: gateway.lost)
 
 
 async def test_a_replica_serves_by_what_it_saw_last(settings: InferenceSettings) -> None:
