@@ -25,7 +25,7 @@ from leadline.demo.sample import MODEL
 from leadline.demo.wire import Reply, Request, Wires
 
 ASK_FIELDS = ("carrier", "origin", "dest", "tailnum", "scheduled_departure", "distance")
-_PUSHED: dict[str, tuple[Callable[[], pa.Table], tuple[str, ...]]] = {
+PUSHED: dict[str, tuple[Callable[[], pa.Table], tuple[str, ...]]] = {
     "departures": (departures, ("origin", "delay_min")),
     "arrivals": (arrivals, ("carrier", "origin", "dest", "tailnum", "delay_min", "late")),
     "weather": (weather, ("origin", "temp", "humid", "wind_speed", "precip", "visib")),
@@ -100,7 +100,7 @@ class Replay:
         self._asks = Stream(asks(), "asked_at")
         self._sources = {
             name: (Stream(table(), "event_time"), columns)
-            for name, (table, columns) in _PUSHED.items()
+            for name, (table, columns) in PUSHED.items()
         }
         for name, value in self.journal.tallies().items():
             setattr(self.tally, name, value)
@@ -149,7 +149,7 @@ class Replay:
     def _pushes(self, now_us: int) -> list[Request]:
         requests = []
         for name, (stream, columns) in self._sources.items():
-            rows = [_pushed(row, columns) for row in stream.between(self.position_us, now_us)]
+            rows = [pushed(row, columns) for row in stream.between(self.position_us, now_us)]
             if rows:
                 body = {"source": name, "rows": rows}
                 path = "/v1/features/push?wait=applied"
@@ -246,7 +246,7 @@ def micros(at: datetime) -> int:
     return int(at.timestamp()) * 1_000_000
 
 
-def _pushed(row: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
+def pushed(row: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
     at = iso(micros(row["event_time"]))
     event_id = row.get("flight_id") or f"{row['origin']}-{at}"
     known = {"event_time": at, "created_time": at, "event_id": event_id}
