@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import orjson
-import pytest
 
 from tests.gateway.replica import FakeReplica
 from tests.gateway.running import Running, running_gateway
@@ -33,142 +32,139 @@ def problem_of(answer: bytes) -> str:
 
 
 MALFORMED = [
-    pytest.param(b"GET /healthz HTTP/1.1\r\n\r\n", id="no host"),
-    pytest.param(b"GET /healthz HTTP/1.1\r\nHost:\r\n\r\n", id="empty host"),
-    pytest.param(b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", id="two hosts"),
-    pytest.param(b"GET /healthz HTTP/1.1\r\nHost: a b\r\n\r\n", id="host with a space"),
-    pytest.param(b"GET /healthz\r\n\r\n", id="HTTP/0.9"),
-    pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", id="HTTP/2 preface"),
-    pytest.param(b"GET /healthz HTTP/1.2\r\nHost: x\r\n\r\n", id="HTTP/1.2"),
-    pytest.param(b"GET http://x/healthz HTTP/1.1\r\nHost: x\r\n\r\n", id="absolute form"),
-    pytest.param(b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n", id="CONNECT"),
-    pytest.param(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", id="asterisk"),
-    pytest.param(
-        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked"
-        b"\r\n\r\n0\r\n\r\n",
-        id="CL and TE",
+    ("no host", b"GET /healthz HTTP/1.1\r\n\r\n"),
+    ("empty host", b"GET /healthz HTTP/1.1\r\nHost:\r\n\r\n"),
+    ("two hosts", b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
+    ("host with a space", b"GET /healthz HTTP/1.1\r\nHost: a b\r\n\r\n"),
+    ("HTTP/0.9", b"GET /healthz\r\n\r\n"),
+    ("HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    ("HTTP/1.2", b"GET /healthz HTTP/1.2\r\nHost: x\r\n\r\n"),
+    ("absolute form", b"GET http://x/healthz HTTP/1.1\r\nHost: x\r\n\r\n"),
+    ("CONNECT", b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n"),
+    ("asterisk", b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n"),
+    (
+        "CL and TE",
+        (
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked"
+            b"\r\n\r\n0\r\n\r\n"
+        ),
     ),
-    pytest.param(
-        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 4"
-        b"\r\n\r\n0\r\n\r\n",
-        id="TE and CL",
+    (
+        "TE and CL",
+        (
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 4"
+            b"\r\n\r\n0\r\n\r\n"
+        ),
     ),
-    pytest.param(
+    (
+        "TE of two codings",
         b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-        id="TE of two codings",
     ),
-    pytest.param(
+    (
+        "TE unknown",
         b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
-        id="TE unknown",
     ),
-    pytest.param(
-        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
-        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        id="TE twice",
+    (
+        "TE twice",
+        (
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        ),
     ),
-    pytest.param(
+    (
+        "space before the colon",
         b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
-        id="space before the colon",
     ),
-    pytest.param(
+    (
+        "two lengths",
         b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-        id="two lengths",
     ),
-    pytest.param(
-        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2, 2\r\n\r\n{}", id="length list"
-    ),
-    pytest.param(
-        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: +2\r\n\r\n{}", id="signed length"
-    ),
-    pytest.param(
-        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: -2\r\n\r\n{}", id="negative length"
-    ),
-    pytest.param(
+    ("length list", b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2, 2\r\n\r\n{}"),
+    ("signed length", b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: +2\r\n\r\n{}"),
+    ("negative length", b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: -2\r\n\r\n{}"),
+    (
+        "bad chunk size",
         b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n",
-        id="bad chunk size",
     ),
-    pytest.param(
+    (
+        "bad chunk end",
         b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}xx0\r\n",
-        id="bad chunk end",
     ),
-    pytest.param(b"GET /healthz HTTP/1.1\r\nHost: x\r\n folded: 1\r\n\r\n", id="folded header"),
-    pytest.param(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: a\0b\r\n\r\n", id="NUL in a header"),
-    pytest.param(b"GET /healthz HTTP/1.1\nHost: x\n\n", id="bare line feeds"),
-    pytest.param(
+    ("folded header", b"GET /healthz HTTP/1.1\r\nHost: x\r\n folded: 1\r\n\r\n"),
+    ("NUL in a header", b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: a\0b\r\n\r\n"),
+    ("bare line feeds", b"GET /healthz HTTP/1.1\nHost: x\n\n"),
+    (
+        "upgrade",
         b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-        id="upgrade",
     ),
-    pytest.param(b"GET /v1/%2e%2e/healthz HTTP/1.1\r\nHost: x\r\n\r\n", id="escaped dots"),
-    pytest.param(b"GET /v1/../healthz HTTP/1.1\r\nHost: x\r\n\r\n", id="dots"),
-    pytest.param(b"GET /v1%2Fmodels HTTP/1.1\r\nHost: x\r\n\r\n", id="escaped slash"),
-    pytest.param(b"GET /v1%5cmodels HTTP/1.1\r\nHost: x\r\n\r\n", id="escaped backslash"),
-    pytest.param(b"GET /v1/models%00 HTTP/1.1\r\nHost: x\r\n\r\n", id="escaped NUL"),
-    pytest.param(b"GET /v1/%ff HTTP/1.1\r\nHost: x\r\n\r\n", id="not UTF-8"),
-    pytest.param(b"GET /v1/%zz HTTP/1.1\r\nHost: x\r\n\r\n", id="no escape"),
-    pytest.param(b"GET //healthz HTTP/1.1\r\nHost: x\r\n\r\n", id="two slashes"),
-    pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", id="TLS"),
-    pytest.param(b"\0" * 100, id="zeros"),
+    ("escaped dots", b"GET /v1/%2e%2e/healthz HTTP/1.1\r\nHost: x\r\n\r\n"),
+    ("dots", b"GET /v1/../healthz HTTP/1.1\r\nHost: x\r\n\r\n"),
+    ("escaped slash", b"GET /v1%2Fmodels HTTP/1.1\r\nHost: x\r\n\r\n"),
+    ("escaped backslash", b"GET /v1%5cmodels HTTP/1.1\r\nHost: x\r\n\r\n"),
+    ("escaped NUL", b"GET /v1/models%00 HTTP/1.1\r\nHost: x\r\n\r\n"),
+    ("not UTF-8", b"GET /v1/%ff HTTP/1.1\r\nHost: x\r\n\r\n"),
+    ("no escape", b"GET /v1/%zz HTTP/1.1\r\nHost: x\r\n\r\n"),
+    ("two slashes", b"GET //healthz HTTP/1.1\r\nHost: x\r\n\r\n"),
+    ("TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"),
+    ("zeros", b"\0" * 100),
 ]
 
 
-@pytest.mark.parametrize("sent", MALFORMED)
 async def test_what_could_be_read_in_two_ways_is_refused_and_closed(
-    gateway: Running, replica: FakeReplica, sent: bytes
+    gateway: Running, replica: FakeReplica
 ) -> None:
     smuggled = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-    answer = await gateway.raw(sent + smuggled)
-    assert len(re.findall(rb"HTTP/1.1 \d{3} ", answer)) == 1
-    assert status_of(answer) == 400
-    assert problem_of(answer) == "malformed-http"
+    for what, sent in MALFORMED:
+        answer = await gateway.raw(sent + smuggled)
+        assert len(re.findall(rb"HTTP/1.1 \d{3} ", answer)) == 1, what
+        assert (status_of(answer), problem_of(answer)) == (400, "malformed-http"), what
     assert replica.asked == []
 
 
-@pytest.mark.parametrize(
-    ("sent", "status", "code"),
-    [
-        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "uri-too-long"),
-        (b"GET /" + b"a" * 200_000, 414, "uri-too-long"),
-        (
-            b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
-            431,
-            "headers-too-large",
-        ),
-        (
-            b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 101 + b"\r\n",
-            431,
-            "headers-too-large",
-        ),
-        (
-            b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
-            + b"".join(b"X%d: %s\r\n" % (i, b"a" * 4000) for i in range(9))
-            + b"\r\n",
-            431,
-            "headers-too-large",
-        ),
-        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 300_000, 431, "headers-too-large"),
-        (
-            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 4194305\r\n\r\n",
-            413,
-            "content-too-large",
-        ),
-        (
-            b"POST /v1/keys HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n",
-            413,
-            "content-too-large",
-        ),
-        (
-            b"POST /v1/keys HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-            b"8000\r\n%b\r\n8001\r\n%b\r\n0\r\n\r\n" % (b"a" * 0x8000, b"a" * 0x8001),
-            413,
-            "content-too-large",
-        ),
-    ],
-)  # fmt: skip
-async def test_what_is_too_large_is_refused_before_it_is_read(
-    gateway: Running, sent: bytes, status: int, code: str
-) -> None:
-    answer = await gateway.raw(sent)
-    assert (status_of(answer), problem_of(answer)) == (status, code)
+TOO_LARGE = [
+    (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "uri-too-long"),
+    (b"GET /" + b"a" * 200_000, 414, "uri-too-long"),
+    (
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
+        431,
+        "headers-too-large",
+    ),
+    (
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 101 + b"\r\n",
+        431,
+        "headers-too-large",
+    ),
+    (
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+        + b"".join(b"X%d: %s\r\n" % (i, b"a" * 4000) for i in range(9))
+        + b"\r\n",
+        431,
+        "headers-too-large",
+    ),
+    (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 300_000, 431, "headers-too-large"),
+    (
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 4194305\r\n\r\n",
+        413,
+        "content-too-large",
+    ),
+    (
+        b"POST /v1/keys HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n",
+        413,
+        "content-too-large",
+    ),
+    (
+        b"POST /v1/keys HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"8000\r\n%b\r\n8001\r\n%b\r\n0\r\n\r\n" % (b"a" * 0x8000, b"a" * 0x8001),
+        413,
+        "content-too-large",
+    ),
+]
+
+
+async def test_what_is_too_large_is_refused_before_it_is_read(gateway: Running) -> None:
+    for sent, status, code in TOO_LARGE:
+        answer = await gateway.raw(sent)
+        assert (status_of(answer), problem_of(answer)) == (status, code), sent[:80]
 
 
 async def test_a_fault_on_v2_is_an_error_text(gateway: Running) -> None:
@@ -247,26 +243,27 @@ async def test_a_head_of_no_question_has_no_body(gateway: Running) -> None:
 
 
 SLOW = [
-    pytest.param(b"GET /heal", b"request-timeout", id="slow head"),
-    pytest.param(
+    ("slow head", b"GET /heal", b"request-timeout"),
+    (
+        "slow body",
         b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
         b"request-timeout",
-        id="slow body",
     ),
-    pytest.param(b"", b"", id="idle"),
-    pytest.param(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"live", id="idle after an answer"),
+    ("idle", b"", b""),
+    ("idle after an answer", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"live"),
 ]
 
 
-@pytest.mark.parametrize(("sent", "seen"), SLOW)
 async def test_who_is_slow_is_closed(
-    state: Path, key: str, redis_url: str, replica: FakeReplica, sent: bytes, seen: bytes
+    state: Path, key: str, redis_url: str, replica: FakeReplica
 ) -> None:
     options = {"head_s_max": 0.2, "idle_s_max": 0.2, "body_grace_s": 0.2}
     async with running_gateway(
         state, redis_url, inference_frames=(replica.address,), **options
     ) as gateway:
-        assert seen in await gateway.raw(sent, limit_s=4)
+        answers = await asyncio.gather(*(gateway.raw(sent) for _, sent, _ in SLOW))
+        for (what, _, seen), answer in zip(SLOW, answers, strict=True):
+            assert seen in answer, what
 
 
 async def test_connections_beyond_the_limit_are_told_so(
