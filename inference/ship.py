@@ -56,10 +56,14 @@ class Ship:
     async def _acknowledge_for_ever(self) -> None:
         while True:
             await self._clock.sleep_s(_ACKNOWLEDGE_EVERY_S)
-            try:
-                await self.acknowledge()
-            except (RedisAway, RedisError, TimeoutError) as away:
-                self._start_again(str(away))
+            await self.try_acknowledge()
+
+    async def try_acknowledge(self) -> None:
+        """``acknowledge``; after any doubt the stream gets everything behind the cursor again."""
+        try:
+            await self.acknowledge()
+        except (RedisAway, RedisError, TimeoutError) as away:
+            self._start_again(str(away))
 
     def _start_again(self, reason: str) -> None:
         if not self.behind:

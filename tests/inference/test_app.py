@@ -14,9 +14,10 @@ from fastapi import FastAPI
 from contracts.frames import Answer, Ask, FrameKind, FrameReader, pack_ask, unpack_answer
 from contracts.routing import Arm, ModelRoute, RoutingTable
 from contracts.served import STREAM, decode_served
+from feature_store.domain.plan import applied_key
 from inference.app import Inference
 from inference.settings import InferenceSettings
-from tests.inference.parts import body, defaults, logistic_model, manifest_for
+from tests.inference.parts import body, catalogue, defaults, logistic_model, manifest_for
 from tests.polling import until
 
 DEFINITIONS = """
@@ -32,6 +33,9 @@ risk = FeatureService("risk", tuple(f"stats:{name}" for name in names))
 def settings(tmp_path: Path, redis_url: str) -> InferenceSettings:
     """A replica's settings; its disk holds version 1 of the model ``risk``."""
     (tmp_path / "definitions.py").write_text(DEFINITIONS)
+    with redis.Redis.from_url(redis_url) as client:  # the view is there, and empty
+        (view,) = catalogue().compile("risk").reads
+        client.hset(applied_key("ll"), view.fingerprint, "0")
     folder = tmp_path / "inference"
     (folder / "manifests").mkdir(parents=True)
     (folder / "artifacts").mkdir()
@@ -50,6 +54,7 @@ def settings(tmp_path: Path, redis_url: str) -> InferenceSettings:
         feature_modules=(str(tmp_path / "definitions.py"),),
         registry_url="http://127.0.0.1:1",
         inference_frames=(f"unix://{tmp_path}/frames",),
+        features_timeout_ms=2_000.0,
         drain_s=1.0,
     )
 

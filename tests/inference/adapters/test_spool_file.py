@@ -1,0 +1,155 @@
+"""The spool keeps what it took, whatever happens to the process."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inference.adapters.spool_file import FileSpool
+from inference.domain.spool_record import SpoolPlace, SpoolRecord, pack_record, records_in
+
+
+def spool_in(folder: Path, bytes_max: int = 1 << 30) -> FileSpool:
+    spool = FileSpool(folder, replica="r", bytes_max=bytes_max)
+    spool.open()
+    return spool
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[FileSpool]:
+    made = spool_in(tmp_path)
+    yield made
+    made.close()
+
+
+def all_of(spool: FileSpool) -> list[SpoolRecord]:
+    found: list[SpoolRecord] = []
+    place = spool.cursor
+    while True:
+        records, after = spool.read(place, 1000)
+        if after == place:
+            return found
+        found += records
+        place = after
+
+
+def test_records_come_back_in_order_with_sequences_from_one(spool: FileSpool) -> None:
+    for index in range(50):
+        spool.append(b"x" * index * 10, 1)
+    found = all_of(spool)
+    assert [record.seq for record in found] == list(range(1, 51))
+    assert [len(record.payload) for record in found] == [index * 10 for index in range(50)]
+    assert {record.producer for record in found} == {spool.producer}
+
+
+def test_what_a_killed_process_left_is_there_for_the_next(tmp_path: Path) -> None:
+    first = spool_in(tmp_path)
+    first.append(b"one", 1)
+    second = spool_in(tmp_path)  # the first was not closed: it was killed
+    second.append(b"two", 1)
+    found = all_of(second)
+    assert [(record.payload, record.seq) for record in found] == [(b"one", 1), (b"two", 1)]
+    assert found[0].producer != found[1].producer
+    first.close()
+    second.close()
+
+
+def test_a_torn_tail_is_cut_off_and_nothing_before_it(tmp_path: Path) -> None:
+    first = spool_in(tmp_path)
+    for index in range(5):
+        first.append(bytes([index]) * 100, 1)
+    first.close()
+    (segment,) = tmp_path.glob("*.seg")
+    whole = segment.read_bytes()
+    segment.write_bytes(whole[:-30])
+    second = spool_in(tmp_path)
+    assert [record.payload[0] for record in all_of(second)] == [0, 1, 2, 3]
+    second.close()
+
+
+def test_what_was_released_is_not_read_again_after_a_restart(tmp_path: Path) -> None:
+    first = spool_in(tmp_path)
+    first.append(b"one", 1)
+    _, place = first.read(first.cursor, 1000)
+    first.append(b"two", 1)
+    first.release(place)
+    first.close()
+    second = spool_in(tmp_path)
+    assert [record.payload for record in all_of(second)] == [b"two"]
+    second.close()
+
+
+def test_released_segments_leave_the_disk(tmp_path: Path) -> None:
+    first = spool_in(tmp_path)
+    first.append(b"one", 1)
+    first.close()
+    second = spool_in(tmp_path)
+    second.append(b"two", 1)
+    assert len(list(tmp_path.glob("*.seg"))) == 2
+    second.release(second.end)
+    assert len(list(tmp_path.glob("*.seg"))) == 1
+    assert second.bytes_waiting == 0
+    second.close()
+
+
+def test_a_garbled_cursor_ships_everything_again(tmp_path: Path) -> None:
+    first = spool_in(tmp_path)
+    first.append(b"one", 1)
+    first.release(first.end)
+    first.close()
+    (tmp_path / "cursor").write_bytes(b"garbage")
+    second = spool_in(tmp_path)
+    assert [record.payload for record in all_of(second)] == [b"one"]
+    second.close()
+
+
+def test_a_full_spool_drops_counts_and_leaves_a_gap(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path, bytes_max=1 << 10)
+    for _ in range(5):
+        spool.append(b"x" * 300, 7)
+    assert (spool.records, spool.records_dropped, spool.rows_dropped) == (3, 2, 14)
+    spool.release(spool.end)
+    spool.append(b"again", 1)
+    spool_sequences = [record.seq for record in all_of(spool)]
+    assert spool_sequences == [6]  # 4 and 5 are the gap
+    spool.close()
+
+
+def test_a_rotten_record_ends_its_segment_and_no_other(tmp_path: Path) -> None:
+    first = spool_in(tmp_path)
+    first.append(b"one" * 50, 1)
+    first.append(b"two" * 50, 1)
+    second = spool_in(tmp_path)
+    second.append(b"three", 1)
+    segment = min(tmp_path.glob("*.seg"))
+    whole = bytearray(segment.read_bytes())
+    whole[30] ^= 1
+    segment.write_bytes(bytes(whole))
+    assert [record.payload for record in all_of(second)] == [b"three"]
+    first.close()
+    second.close()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.binary(max_size=50), max_size=6), st.integers(0, 400))
+def test_any_cut_of_the_bytes_gives_a_prefix_of_the_records(
+    payloads: list[bytes], cut: int
+) -> None:
+    data = b"".join(pack_record(b"p", seq, one) for seq, one in enumerate(payloads, 1))
+    found = [record.payload for record in records_in(data[:cut])]
+    assert found == payloads[: len(found)]
+    if cut >= len(data):
+        assert found == payloads
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.binary(max_size=200))
+def test_garbage_is_no_record(data: bytes) -> None:
+    for record in records_in(data):
+        assert record.end <= len(data)
+
+
+def test_places_are_ordered() -> None:
+    assert SpoolPlace(1, 9) < SpoolPlace(2, 0) < SpoolPlace(2, 1)
