@@ -1,0 +1,1 @@
+"""Worlds in which the truth is known, and rollouts played in them by the real controller."""
