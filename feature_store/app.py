@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
+import pyarrow.compute as pc
 from fastapi import FastAPI
 
+from feature_store import metrics
 from feature_store.adapters.log_parquet import LogWriter
 from feature_store.adapters.online_redis import RedisStore
 from feature_store.adapters.quarantine_files import QuarantineFiles
@@ -20,7 +22,10 @@ from kit.app import create_app
 from kit.clock import Clock, clock_from
 from kit.redis_pipeline import PipelinedRedis
 from kit.tasks import TaskOwner
-from shared_features import load_catalogue
+from shared_features import Catalogue, FeatureView, WindowView, load_catalogue
+
+NEWEST_AMONG = 50_000
+"""Rows at the log's end among which a start looks for each source's newest."""
 
 
 def build(settings: FeatureStoreSettings, clock: Clock | None = None) -> FastAPI:
@@ -34,8 +39,14 @@ def build(settings: FeatureStoreSettings, clock: Clock | None = None) -> FastAPI
     materializer = Materializer(catalogue, log.reader, store, apply_rows, clock, settings.namespace)
     quarantine = QuarantineFiles(settings.directory / "quarantine")
     disk = ThreadPoolExecutor(1, "feature-log")
-    pusher = Pusher(catalogue, log, quarantine, clock, disk)
+    pusher = Pusher(catalogue, log, quarantine, clock, disk, _newest_us(catalogue, log))
     reader = OnlineReader(readers, settings.namespace)
+    metrics.BUSINESS_TIME.set_function(lambda: clock.now_us() / 1e6)
+    metrics.LOG_SEQ.set_function(lambda: log.last_seq)
+    metrics.APPLIED_SEQ.set_function(materializer.applied_seq)
+    metrics.ONLINE_CONNECTED.set_function(lambda: readers.connected)
+    for source, seconds in _lives_s(catalogue).items():
+        metrics.LIVES_S.labels(source).set(seconds)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -73,3 +84,28 @@ def build(settings: FeatureStoreSettings, clock: Clock | None = None) -> FastAPI
         lifespan=lifespan,
         ready=ready,
     )
+
+
+def _newest_us(catalogue: Catalogue, log: LogWriter) -> dict[str, int]:
+    newest: dict[str, int] = {}
+    for name, source in catalogue.sources.items():
+        after = log.last_seq - NEWEST_AMONG
+        rows = log.reader.read_columns(source, ["__event_us", "__seq"], max(0, after))
+        if len(rows):
+            newest[name] = pc.max(rows["__event_us"]).as_py()
+    return newest
+
+
+def _lives_s(catalogue: Catalogue) -> dict[str, float]:
+    """By source: the shortest time after which one of its views has nothing left to say."""
+    lives: dict[str, float] = {}
+    for view in catalogue.views.values():
+        limit = None  # a calendar window begins anew by itself
+        if isinstance(view, FeatureView):
+            limit = view.max_age
+        elif isinstance(view, WindowView):
+            limit = view.window
+        if limit is not None:
+            seconds = limit.total_seconds()
+            lives[view.source.name] = min(seconds, lives.get(view.source.name, seconds))
+    return lives

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_store.domain.intake import Intake, SetAside, take_rows, take_table
+from feature_store.metrics import NEWEST_EVENT, PUSHED
 from kit.clock import Clock
 from shared_features import Catalogue, Source
 
@@ -66,7 +67,9 @@ class Pusher:
         quarantine: Quarantine,
         clock: Clock,
         executor: Executor,
+        newest_us: Mapping[str, int] | None = None,
     ) -> None:
+        """``newest_us``: event time of the newest row of each source that is in the log already."""
         self._catalogue = catalogue
         self._log = log
         self._quarantine = quarantine
@@ -75,6 +78,9 @@ class Pusher:
         self._executor = executor
         self._waiting: list[_Waiting] = []
         self._writing = False
+        self._newest_us = dict(newest_us or {})
+        for source, event_us in self._newest_us.items():
+            NEWEST_EVENT.labels(source).set(event_us / 1e6)
 
     async def push_rows(self, name: str, rows: Sequence[Any]) -> Pushed:
         """Push mappings to the source or view of that name. Raises ``UnknownRef``."""
@@ -99,7 +105,21 @@ class Pusher:
             self._seen.forget(source.name, fresh)
             raise
         duplicates = len(intake.table) - len(fresh)
+        self._count(source.name, fresh, duplicates, len(intake.aside))
         return Pushed(len(fresh), duplicates, intake.aside, last)
+
+    def _count(self, source: str, fresh: pa.Table, duplicates: int, aside: int) -> None:
+        for outcome, rows in (
+            ("accepted", len(fresh)),
+            ("duplicate", duplicates),
+            ("quarantined", aside),
+        ):
+            PUSHED.labels(source, outcome).inc(rows)
+        if len(fresh):
+            self._newest_us[source] = max(
+                self._newest_us.get(source, 0), pc.max(fresh["event_us"]).as_py()
+            )
+            NEWEST_EVENT.labels(source).set(self._newest_us[source] / 1e6)
 
     async def _append(self, source: str, table: pa.Table) -> int:
         mine = _Waiting(source, table)
