@@ -104,3 +104,7 @@ UPSTREAM_SECONDS = HotHistogram(
 )
 for _hot in (REQUESTS, ROWS, PREDICT_SECONDS, UPSTREAM_SECONDS):
     REGISTRY.register(_hot)
+
+# A counter that begins with its first fault shows no increase: the faults begin at zero.
+for _fault in (500, 502, 503, 504):
+    REQUESTS.add(("predict", _fault), 0)

@@ -72,18 +72,18 @@ BUSINESS_EVENTS = Counter(
 JOB_S = Histogram(
     "monitor_job_seconds",
     "Time a job took.",
-    ["job"],
+    ["task"],
     buckets=LATENCY_BUCKETS_S,
     registry=REGISTRY,
 )
 JOB_LAST_SUCCESS = Gauge(
     "monitor_job_last_success_timestamp_seconds",
     "Real time of a job's last success.",
-    ["job"],
+    ["task"],
     registry=REGISTRY,
 )
 JOB_FAILURES = Counter(
-    "monitor_job_failures_total", "Runs that failed.", ["job"], registry=REGISTRY
+    "monitor_job_failures_total", "Runs that failed.", ["task"], registry=REGISTRY
 )
 JOBS_BEHIND = Gauge("monitor_jobs_behind", "Ended windows not yet judged.", registry=REGISTRY)
 FEATURE_D = Gauge(
