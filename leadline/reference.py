@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import click
+from prometheus_client import Metric
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -54,10 +54,6 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;") or " "
 
 
-def _built(room: str) -> list[str]:
-    return [service for service in SERVICES if find_spec(f"{service}.{room}")]
-
-
 # Settings
 
 
@@ -77,7 +73,7 @@ def settings_class(service: str) -> type[ServiceSettings]:
 def _settings_page() -> str:
     shared = ServiceSettings.model_fields
     parts = ["## Every service", "", _settings_table(shared)]
-    for service in _built("settings"):
+    for service in SERVICES:
         fields = settings_class(service).model_fields
         own = {name: field for name, field in fields.items() if name not in shared}
         parts += [f"## {service}", "", _settings_table(own)]
@@ -160,6 +156,10 @@ def instruments(service: str) -> list[Row]:
         return pool.submit(_instruments_here, service).result()
 
 
+def _labels_of(family: Metric) -> tuple[str, ...]:
+    return tuple(getattr(family, "_labelnames", ()))
+
+
 def _with_suffix(name: str, kind: str) -> str:
     return f"{name}_total" if kind == "counter" else name
 
@@ -180,7 +180,7 @@ def _instruments_here(service: str) -> list[Row]:
         if isinstance(instrument, MetricWrapperBase)
     }
     rows = [
-        (name, kind, labels.get(family.name, ()), family.documentation)
+        (name, kind, labels.get(family.name, _labels_of(family)), family.documentation)
         for (name, kind), family in found.items()
     ]
     # Instruments that are read at scrape time are declared as plain data.
@@ -199,7 +199,7 @@ def _instruments_here(service: str) -> list[Row]:
 
 
 def _metrics_page() -> str:
-    by_service = {service: instruments(service) for service in _built("metrics")}
+    by_service = {service: instruments(service) for service in SERVICES}
     everywhere = set.intersection(*(set(rows) for rows in by_service.values()))
     rows = ((f"`{n}`", kind, ", ".join(labels), what) for n, kind, labels, what in everywhere)
     head = ("metric", "type", "labels", "what it says")
