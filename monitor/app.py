@@ -23,12 +23,23 @@ from monitor.adapters.labels_sqlite import SqliteLabels
 from monitor.adapters.ledger_sqlite import SqliteLedger
 from monitor.adapters.parts_parquet import ParquetParts
 from monitor.adapters.rollouts_sqlite import SqliteRollouts
+from monitor.adapters.sink_log import LogSink
+from monitor.adapters.sinks_http import AlertmanagerSink, SlackSink, WebhookSink
 from monitor.adapters.stream_redis import RedisStream
+from monitor.adapters.verdicts_sqlite import SqliteVerdicts
+from monitor.alert import TellPeople
 from monitor.join_labels import JoinLabels
 from monitor.judge import Judge
 from monitor.observe import Observe
-from monitor.ports import Offload
-from monitor.routes import evidence_routes, judge_routes, label_routes
+from monitor.ports import Offload, Sink
+from monitor.routes import (
+    alert_routes,
+    evidence_routes,
+    judge_routes,
+    label_routes,
+    run_routes,
+)
+from monitor.schedule import Schedule
 from monitor.settings import MonitorSettings
 from monitor.weigh import Weigh
 
@@ -89,8 +100,10 @@ class Monitor:
         self.join_labels = JoinLabels(labels, self.baselines, self.write, self.clock)
         rollouts = SqliteRollouts(self.database, int(settings.attribution_h * 3_600_000_000))
         self.weigh = Weigh(rollouts, self.stream, self.ask, self.clock)
+        self.verdicts = SqliteVerdicts(self.database)
         self.judge = Judge(
             self.history,
+            self.verdicts,
             self.baselines,
             self.ask,
             self.clock,
@@ -98,6 +111,36 @@ class Monitor:
             label_due_us=int(settings.label_due_h * 3_600_000_000),
             completeness_min=settings.completeness_min,
         )
+
+        self.outside = httpx.AsyncClient(timeout=5.0, trust_env=False)
+        self.alert = TellPeople(
+            self.verdicts, self._sinks(), self.write, self.clock, settings.tickets_per_day
+        )
+        self.schedule = Schedule(
+            self.history,
+            self.verdicts,
+            self.stream,
+            self.judge.examine,
+            self.alert.take,
+            lambda: self.observe.read_until_us,
+            self.ask,
+            self.write,
+            self.clock,
+            int(settings.settle_s * 1e6),
+        )
+        self.runs = TaskOwner()
+
+    def _sinks(self) -> list[Sink]:
+        settings, client = self.settings, self.outside
+        sinks: list[Sink] = [LogSink()]
+        secret = settings.webhook_secret.get_secret_value()
+        if settings.webhook_url and secret:
+            sinks.append(WebhookSink(client, settings.webhook_url, secret, self.clock))
+        if settings.slack_url:
+            sinks.append(SlackSink(client, settings.slack_url))
+        if settings.alertmanager_url:
+            sinks.append(AlertmanagerSink(client, settings.alertmanager_url, self.clock))
+        return sinks
 
     def _observe(self, offload: Offload) -> Observe:
         return Observe(
@@ -122,8 +165,15 @@ class Monitor:
             _log.info("unfinished_parts_swept", parts=len(swept))
         async with TaskOwner() as tasks:
             tasks.start("recount", periodic(self.observe.recount, 2.0), restart=True)
+            tasks.start("jobs", periodic(self._tick, self.settings.tick_s), restart=True)
+            tasks.start("minute", periodic(self.schedule.minute, 60.0), restart=True)
+            tasks.start("deliver", periodic(self.alert.deliver, 1.0), restart=True)
             tasks.start("trim", periodic(self._trim, self.settings.trim_every_s), restart=True)
             await self.observe.run()
+
+    async def _tick(self) -> None:
+        while await self.schedule.tick():
+            pass
 
     async def _trim(self) -> None:
         metrics.TRIMMED.inc(await self.stream.trim())
@@ -142,10 +192,12 @@ class Monitor:
                 tasks.start("lead", self.lead, restart=True)
                 yield
         finally:
+            await self.runs.stop()
             self.write.stop()
             self.ask.stop()
             self.database.close()
             self.lease.drop()
+            await self.outside.aclose()
             await self.registry.aclose()
             await self.redis.aclose()
 
@@ -160,6 +212,10 @@ def application(monitor: Monitor) -> FastAPI:
             label_routes(monitor.join_labels),
             judge_routes(monitor.judge, monitor.clock),
             evidence_routes(monitor.weigh),
+            alert_routes(monitor.alert),
+            run_routes(
+                monitor.schedule, monitor.verdicts, monitor.ask, monitor.runs, monitor.clock
+            ),
         ),
         lifespan=monitor.life,
         ready=list,

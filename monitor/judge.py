@@ -2,49 +2,60 @@
 the truth."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
-
-import numpy as np
 
 from contracts.problems import ProblemCode
 from kit.clock import Clock
 from kit.problems import Problem
-from monitor.domain import rates, scoring
+from monitor.domain.alerts import Sighting
+from monitor.domain.appraisal import appraise, completeness, explored
 from monitor.domain.drift import ColumnDrift, judge_column
 from monitor.domain.multiplicity import q_values
 from monitor.domain.rows import HOUR_US
-from monitor.domain.scored import Scored
-from monitor.domain.tally import Layout
-from monitor.ports import Baselines, History, Offload, Seen
+from monitor.domain.sightings import Witness
+from monitor.domain.tally import Layout, no_volume, volume_facts
+from monitor.domain.tickets import Track, judge_run
+from monitor.domain.when import Job, Window
+from monitor.ports import Baselines, History, KnownVersion, Offload, Seen, Verdicts
 
-SERVING = ("production", "canary", "arm")
-"""Variants whose answers somebody got."""
+CUSUM_DAYS = 30
+"""What a sentence calls the memory of lasting drift."""
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """Business time [from_hour, until_hour), in hours since 1970 UTC."""
+class Examined:
+    """What a run found: numbers for people, sightings for alerts, memory for the next run."""
 
-    from_hour: int
-    until_hour: int
+    result: dict[str, Any]
+    sightings: list[Sighting]
+    tracks: dict[tuple[str, str], Track]
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One version in one window."""
+
+    known: KnownVersion
+    seen: tuple[Seen, ...]
+    window: Window
 
     @property
-    def from_us(self) -> int:
-        """First microsecond."""
-        return self.from_hour * HOUR_US
+    def model(self) -> str:
+        return self.known.model
 
     @property
-    def until_us(self) -> int:
-        """First microsecond after it."""
-        return self.until_hour * HOUR_US
+    def version(self) -> str:
+        return self.known.version
 
+    @property
+    def variants(self) -> list[str]:
+        return [one.variant for one in self.seen]
 
-def last_hours(now_us: int, hours: int) -> Window:
-    """The window of so many hours that ends with the running hour."""
-    until = now_us // HOUR_US + 1
-    return Window(until - hours, until)
+    @property
+    def rows(self) -> dict[str, int]:
+        return {one.variant: one.rows for one in self.seen}
 
 
 class Judge:
@@ -53,6 +64,7 @@ class Judge:
     def __init__(
         self,
         history: History,
+        verdicts: Verdicts,
         baselines: Baselines,
         offload: Offload,
         clock: Clock,
@@ -62,6 +74,7 @@ class Judge:
         completeness_min: float,
     ) -> None:
         self._history = history
+        self._verdicts = verdicts
         self._baselines = baselines
         self._offload = offload
         self._clock = clock
@@ -73,65 +86,74 @@ class Judge:
         self, model: str, window: Window, version: str | None = None, segment: str = ""
     ) -> dict[str, Any]:
         """Every served version of the model in the window, column by column."""
-        return await self._offload(lambda: self._drift(model, window, version, segment))
 
-    def _drift(
-        self, model: str, window: Window, version: str | None, segment: str
+        def answer() -> dict[str, Any]:
+            cases = self._cases(model, window, version)
+            found = [self._drift_of(case, segment) for case in cases]
+            return {**self._head(model, window, segment), "versions": found}
+
+        return await self._offload(answer)
+
+    async def quality(
+        self, model: str, window: Window, version: str | None = None, segment: str = ""
     ) -> dict[str, Any]:
-        seen = self._seen(model, window, version)
+        """Every served version of the model against the labels of its window's predictions."""
+
+        def answer() -> dict[str, Any]:
+            versions = []
+            for case in self._cases(model, window, version):
+                found = self._appraise(case, window, segment)
+                versions.append({"version": case.version, "variants": case.rows, **found})
+            head = self._head(model, window, segment)
+            return {**head, "completeness_min": self._completeness_min, "versions": versions}
+
+        return await self._offload(answer)
+
+    async def examine(self, job: Job, model: str, window: Window) -> Examined:
+        """One run of a job: numbers, what they show, and the memory for the next night."""
+        return await self._offload(lambda: self._examine(job, model, window))
+
+    def _head(self, model: str, window: Window, segment: str) -> dict[str, Any]:
         return {
             "model": model,
             "as_of_us": self._clock.now_us(),
             "window": asdict(window),
+            "window_text": window.text,
             "segment": segment,
-            "versions": [
-                self._drift_of(model, name, variants, window, segment)
-                for name, variants in seen.items()
-            ],
         }
 
-    def _seen(self, model: str, window: Window, version: str | None) -> dict[str, list[Seen]]:
+    def _cases(self, model: str, window: Window, version: str | None = None) -> list[_Case]:
+        """The versions that served in the window. Raises not-found for a model never served."""
         found: dict[str, list[Seen]] = defaultdict(list)
         for one in self._history.seen(model, window.from_hour, window.until_hour):
             if version in (None, one.version):
                 found[one.version].append(one)
         if not found and model not in self._history.models():
             raise Problem(ProblemCode.NOT_FOUND, "Nothing of this model has been served.")
-        return dict(found)
+        return [
+            _Case(self._baselines.known(model, name), tuple(seen), window)
+            for name, seen in sorted(found.items())
+        ]
 
-    def _drift_of(
-        self, model: str, version: str, seen: Sequence[Seen], window: Window, segment: str
-    ) -> dict[str, Any]:
-        answer: dict[str, Any] = {
-            "version": version,
-            "variants": {one.variant: one.rows for one in seen},
-            "rows": sum(one.rows for one in seen),
+    def _drift_of(self, case: _Case, segment: str) -> dict[str, Any]:
+        answer = {
+            "version": case.version,
+            "variants": case.rows,
+            "rows": sum(case.rows.values()),
         }
-        known = self._baselines.known(model, version)
-        if known.layout is None:
+        if case.known.layout is None:
             state = {"no_baseline": "NO_BASELINE", "unknown": "UNKNOWN_VERSION"}
-            return {**answer, "state": state.get(known.state, "BASELINE_PENDING"), "columns": {}}
-        drifts = self.column_drifts(known.layout, model, version, seen, window, segment)
-        usable = [name for name, drift in drifts.items() if drift.state == "OK"]
-        q = dict(zip(usable, q_values([drifts[name].p for name in usable]), strict=True))
-        return {
-            **answer,
-            "state": "OK" if usable else "INSUFFICIENT_DATA",
-            "baseline_sha256": known.layout.baseline_sha,
-            "columns": {
-                name: {**asdict(drift), "q": float(q[name]) if name in q else None}
-                for name, drift in drifts.items()
-            },
-        }
+            name = state.get(case.known.state, "BASELINE_PENDING")
+            return {**answer, "state": name, "columns": {}}
+        drifts = self._column_drifts(case.known.layout, case, segment)
+        return {**answer, **_columns(case.known.layout, drifts)}
 
-    def column_drifts(
-        self, layout: Layout, model: str, version: str, seen: Sequence[Seen], window: Window,
-        segment: str = "",
-    ) -> dict[str, ColumnDrift]:  # fmt: skip
-        """Each column of one version in one window; in the stores' thread."""
+    def _column_drifts(
+        self, layout: Layout, case: _Case, segment: str = ""
+    ) -> dict[str, ColumnDrift]:
         cell = self._history.cell(
-            model, version, [one.variant for one in seen], window.from_hour, window.until_hour,
-            layout.baseline_sha, segment,
+            case.model, case.version, case.variants, case.window.from_hour,
+            case.window.until_hour, layout.baseline_sha, segment,
         )  # fmt: skip
         cell = cell or layout.empty()
         return {
@@ -139,78 +161,105 @@ class Judge:
             for name, reference in layout.references.items()
         }
 
-    async def quality(
-        self, model: str, window: Window, version: str | None = None, segment: str = ""
-    ) -> dict[str, Any]:
-        """Every served version of the model against the labels of its window's predictions."""
-        return await self._offload(lambda: self._quality(model, window, version, segment))
+    def _examine(self, job: Job, model: str, window: Window) -> Examined:
+        memory = self._verdicts.tracks(model) if job == "day" else {}
+        versions: dict[str, Any] = {}
+        found = Examined({"window": asdict(window), "text": window.text}, [], {})
+        found.result["versions"] = versions
+        for case in self._cases(model, window):
+            versions[case.version] = self._examine_case(job, case, memory, found)
+        return found
 
-    def _quality(
-        self, model: str, window: Window, version: str | None, segment: str
+    def _examine_case(
+        self, job: Job, case: _Case, memory: Mapping[tuple[str, str], Track], found: Examined
     ) -> dict[str, Any]:
-        versions = []
-        for name, seen in self._seen(model, window, version).items():
-            scored = self._history.scored(
-                model, name, [one.variant for one in seen], window.from_us, window.until_us, segment
-            )
-            known = self._baselines.known(model, name)
-            task = known.manifest.task if known.manifest else "classification"
-            found = quality_of(scored, task, self._rows_min)
-            found |= completeness_of(scored, self._clock.now_us(), self._label_due_us)
-            versions.append(
-                {"version": name, "variants": {one.variant: one.rows for one in seen}, **found}
-            )
-        return {
-            "model": model,
-            "as_of_us": self._clock.now_us(),
-            "window": asdict(window),
-            "segment": segment,
-            "completeness_min": self._completeness_min,
-            "versions": versions,
+        layout, window = case.known.layout, case.window
+        witness = Witness(case.model, case.version, window)
+        volumes = self._history.volumes(
+            case.model, case.version, case.variants, window.from_hour, window.until_hour
+        )
+        total = sum(volumes.values(), no_volume())
+        result = {"rows": total.count("rows"), "variants": case.rows, "volume": volume_facts(total)}
+        if job == "hour":
+            found.sightings.extend(witness.outputs(total, layout.profile if layout else None))
+        if layout is None:
+            return {**result, "state": "NO_BASELINE"}
+        drifts = self._column_drifts(layout, case)
+        result |= _columns(layout, drifts)
+        if job == "hour":
+            # An hour's breakage is seen at once; its distributions are the night's business.
+            found.sightings.extend(s for s in witness.columns(drifts) if s.severity == "page")
+        if job == "day":
+            found.sightings.extend(witness.columns(drifts))
+            result |= self._night(case, layout, drifts, memory, found, witness)
+        if job != "hour":
+            result |= self._truth(job, case, found)
+        return result
+
+    def _night(
+        self, case: _Case, layout: Layout, drifts: dict[str, ColumnDrift],
+        memory: Mapping[tuple[str, str], Track], found: Examined, witness: Witness,
+    ) -> dict[str, Any]:  # fmt: skip
+        """The robust rules, which remember earlier nights; and each segment for itself."""
+        tracks = {name: memory.get((case.version, name), Track()) for name in drifts}
+        judged = {one.column: one for one in judge_run(drifts, tracks)}
+        found.tracks.update({(case.version, name): track for name, track in tracks.items()})
+        found.sightings.extend(witness.findings(judged, drifts, CUSUM_DAYS))
+        window = case.window
+        names = self._history.segments(
+            case.model, case.version, window.from_hour, window.until_hour
+        )
+        segments = {
+            name: {
+                column: {"distance": one.distance, "rows": one.rows, "low": one.low}
+                for column, one in self._column_drifts(layout, case, name).items()
+                if one.state == "OK"
+            }
+            for name in names
         }
+        findings = {name: asdict(one) for name, one in judged.items()}
+        return {"findings": findings, "segments": segments}
+
+    def _truth(self, job: Job, case: _Case, found: Examined) -> dict[str, Any]:
+        """Quality of the window whose labels are due by the end of this one."""
+        due_hours = -(-self._label_due_us // HOUR_US) if job == "day" else 0
+        ripe = Window(case.window.from_hour - due_hours, case.window.until_hour - due_hours)
+        quality = self._appraise(case, ripe)
+        result: dict[str, Any] = {"quality_window": asdict(ripe), "quality": quality}
+        if job == "day":
+            profile = case.known.layout.profile if case.known.layout else None
+            minimum = self._completeness_min
+            of_ripe = Witness(case.model, case.version, ripe)
+            week = Window(ripe.until_hour - 168, ripe.until_hour)
+            result["rolling_week"] = rolling = self._appraise(case, week)
+            # Where nobody sends labels, none is overdue.
+            fed = rolling["n"] > 0
+            found.sightings.extend(of_ripe.quality(quality, profile, minimum, fed=fed))
+            of_week = Witness(case.model, case.version, week)
+            found.sightings.extend(of_week.week(rolling, minimum))
+        return result
+
+    def _appraise(self, case: _Case, window: Window, segment: str = "") -> dict[str, Any]:
+        known = case.known
+        scored = self._history.scored(
+            case.model, case.version, case.variants, window.from_us, window.until_us, segment
+        )
+        task = known.manifest.task if known.manifest else "classification"
+        profile = known.layout.profile.quality if known.layout else None
+        found = appraise(scored, task, profile, self._rows_min)
+        found |= completeness(scored, self._clock.now_us(), self._label_due_us)
+        found["exploration"] = explored(scored, known.manifest)
+        return found
 
 
-def quality_of(scored: Scored, task: str, rows_min: int) -> dict[str, Any]:
-    """Quality over the labelled predictions; ``None`` where it is not defined."""
-    known = scored.only(scored.labelled)
-    n = len(known)
-    answer: dict[str, Any] = {
-        "state": "OK" if n >= rows_min else "INSUFFICIENT_DATA",
-        "n": n,
-        "mean_prediction": float(known.score.mean()) if n else None,
-        "mean_label": float(known.label.mean()) if n else None,
-    }
-    if n == 0:
-        return answer
-    if task == "regression":
-        error = known.score - known.label
-        mae = float(np.abs(error).mean())
-        return {**answer, "mae": mae, "rmse": float(np.sqrt(np.square(error).mean()))}
-    truth = known.label > 0.5
-    right = int((known.predicted == known.label).sum())
-    low, high = rates.wilson(right, n)
+def _columns(layout: Layout, drifts: Mapping[str, ColumnDrift]) -> dict[str, Any]:
+    usable = [name for name, drift in drifts.items() if drift.state == "OK"]
+    q = dict(zip(usable, q_values([drifts[name].p for name in usable]), strict=True))
     return {
-        **answer,
-        "accuracy": right / n,
-        "accuracy_interval": [low, high],
-        "log_loss": float(scoring.log_losses(known.score, truth).mean()),
-        "brier": float(np.square(known.score - truth).mean()),
-        "auc": scoring.auc(known.score, truth),
+        "state": "OK" if usable else "INSUFFICIENT_DATA",
+        "baseline_sha256": layout.baseline_sha,
+        "columns": {
+            name: {**asdict(drift), "q": float(q[name]) if name in q else None}
+            for name, drift in drifts.items()
+        },
     }
-
-
-def completeness_of(scored: Scored, now_us: int, due_us: int) -> dict[str, Any]:
-    """Shares of answered predictions with a label: of all, and of those old enough to have one."""
-    answered = np.isfinite(scored.score)
-    due = answered & (scored.at_us <= now_us - due_us)
-    labelled = scored.labelled
-    return {
-        "predictions": int(answered.sum()),
-        "completeness": _share(labelled, answered),
-        "due": int(due.sum()),
-        "completeness_due": _share(labelled, due),
-    }
-
-
-def _share(part: Any, whole: Any) -> float | None:
-    return float((part & whole).sum() / whole.sum()) if whole.any() else None

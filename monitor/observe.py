@@ -56,6 +56,8 @@ class Observe:
         self._clock = clock
         self._future_tolerance_us = future_tolerance_us
         self._deliveries_max = deliveries_max
+        self.read_until_us = 0
+        """Wall time up to which everything in the stream has been applied."""
 
     async def run(self) -> None:
         """Read for ever; whatever fails outside is waited for, and what was read comes again."""
@@ -79,8 +81,10 @@ class Observe:
 
         After an error the entries are still pending: call again.
         """
+        began_us = self._clock.wall_us()
         entries = await self._stream.read()
         if not entries:
+            self.read_until_us = began_us
             return 0
         try:
             await self._take(entries)
@@ -89,6 +93,8 @@ class Observe:
         except Exception:  # noqa: BLE001 - one record must not stop the log: find it and bury it
             _log.exception("micro_batch_failed", entries=len(entries))
             await self._take_singly(entries)
+        written_ms = min(_order(entry)[1] for entry in entries)
+        self.read_until_us = max(self.read_until_us, written_ms * 1000)
         return len(entries)
 
     async def _take(self, entries: Sequence[Entry]) -> None:

@@ -1,16 +1,18 @@
 """What the verbs need from outside. Stores are synchronous and live in one thread (``Offload``)."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
 from contracts.manifest import Manifest
+from monitor.domain.alerts import Alert
 from monitor.domain.exposure import Exposed
 from monitor.domain.rows import Lane, Rows
 from monitor.domain.scored import Scored
 from monitor.domain.sequence import Progress
 from monitor.domain.tally import Cell, CellKey, Layout, Volume
+from monitor.domain.tickets import Track
 
 T = TypeVar("T")
 
@@ -257,3 +259,69 @@ class Rollouts(Protocol):
 
     def missing(self) -> int:
         """Records that producers numbered and that never came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a job over one window. ``progress`` goes from 0 to 1; times of day are wall."""
+
+    id: str
+    job: str
+    model: str
+    from_us: int
+    until_us: int
+    started_us: int
+    ended_us: int | None
+    state: Literal["running", "done", "failed"]
+    progress: float
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A message in the outbox of one sink."""
+
+    number: int
+    sink: str
+    notice: Notice
+    attempts: int
+
+
+class Verdicts(Protocol):
+    """Runs, alerts, memory between windows, messages."""
+
+    def transaction(self) -> AbstractContextManager[None]: ...
+
+    def done(self, job: str, model: str) -> int | None: ...
+
+    def put_done(self, job: str, model: str, until_us: int) -> None: ...
+
+    def missing(self) -> int: ...
+
+    def put_run(self, run: Run) -> None: ...
+
+    def run(self, run_id: str) -> Run | None: ...
+
+    def runs(
+        self, model: str, job: str | None, limit: int, until_us: int | None = None
+    ) -> list[Run]: ...
+
+    def prune_runs(self, job: str, before_us: int) -> None: ...
+
+    def tracks(self, model: str) -> dict[tuple[str, str], Track]: ...
+
+    def put_tracks(self, model: str, tracks: Mapping[tuple[str, str], Track]) -> None: ...
+
+    def alerts(self) -> list[Alert]: ...
+
+    def read_alerts(self) -> list[Alert]: ...
+
+    def put_alerts(self, alerts: Iterable[Alert]) -> None: ...
+
+    def told_since(self, model: str, since_us: int) -> int: ...
+
+    def post(self, notices: Sequence[Notice], sinks: Sequence[str], at_us: int) -> None: ...
+
+    def posted(self, limit: int) -> list[Posted]: ...
+
+    def sent(self, number: int, *, ok: bool, attempts_max: int) -> None: ...

@@ -6,19 +6,27 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import AwareDatetime, BaseModel, ValidationError
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from contracts.evidence import Evidence, EvidenceQuery
+from contracts.identity import Caller
 from contracts.labels import EventsIn, LabelsIn
 from contracts.problems import ProblemCode
 from kit.clock import Clock
-from kit.identity import require
+from kit.identity import needs, require
 from kit.problems import Problem
+from kit.tasks import TaskOwner
+from monitor.alert import TellPeople
 from monitor.domain.rows import HOUR_US
+from monitor.domain.when import Job, Window, last_hours
 from monitor.join_labels import JoinLabels
-from monitor.judge import Judge, Window, last_hours
+from monitor.judge import Judge
+from monitor.ports import Offload, Verdicts
+from monitor.schedule import Schedule
 from monitor.weigh import Weigh
 
+Operator = Annotated[Caller, needs("monitor:write")]
+WRITE = Depends(require("monitor:write"))
 READ, LABEL = Depends(require("monitor:read")), Depends(require("labels:write"))
 When = Annotated[AwareDatetime | None, Query()]
 
@@ -87,6 +95,76 @@ def judge_routes(judge: Judge, clock: Clock) -> APIRouter:
         """Predictions of the window against the labels that have come."""
         window = window_of(clock.now_us(), hours, from_, until)
         return await judge.quality(model, window, version, segment)
+
+    return router
+
+
+class Silence(BaseModel):
+    """``POST /v1/alerts/{fingerprint}/silence``."""
+
+    until: AwareDatetime
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+def alert_routes(alert: TellPeople) -> APIRouter:
+    """What people should know."""
+    router = APIRouter(tags=["alerts"])
+
+    @router.get("/v1/alerts", dependencies=[READ])
+    async def alerts(model: str | None = None, everything: bool = False) -> dict[str, Any]:
+        """Alerts that are not OK, worst first; ``everything`` lists all with a memory."""
+        return {"alerts": await alert.listed(model, everything)}
+
+    @router.post("/v1/alerts/{fingerprint}/ack")
+    async def acknowledge(fingerprint: str, caller: Operator) -> dict[str, Any]:
+        """You have seen it: no further messages until it ends."""
+        return await alert.acknowledge(fingerprint, caller.principal)
+
+    @router.post("/v1/alerts/{fingerprint}/silence", dependencies=[WRITE])
+    async def silence(fingerprint: str, body: Silence) -> dict[str, Any]:
+        """No messages about it until then."""
+        until_us = int(body.until.timestamp() * 1_000_000)
+        return await alert.silence(fingerprint, until_us, body.reason)
+
+    return router
+
+
+def run_routes(
+    schedule: Schedule, verdicts: Verdicts, ask: Offload, tasks: TaskOwner, clock: Clock
+) -> APIRouter:
+    """Runs of the judge."""
+    router = APIRouter(tags=["runs"])
+
+    @router.post("/v1/drift/{model}/runs", status_code=202, dependencies=[WRITE])
+    async def run_now(
+        model: str,
+        hours: Annotated[int, Query(ge=1, le=24 * WINDOW_DAYS_MAX)] = 24,
+        from_: Annotated[AwareDatetime | None, Query(alias="from")] = None,
+        until: When = None,
+    ) -> dict[str, Any]:
+        """Begin a run of any window; ask for it until its state is done."""
+        window = window_of(clock.now_us(), hours, from_, until)
+        run = await schedule.on_demand(model, window)
+        tasks.start(f"run-{run.id}", lambda: schedule.finish(run))
+        return asdict(run)
+
+    @router.get("/v1/drift/{model}/runs", dependencies=[READ])
+    async def runs(
+        model: str,
+        job: Job | None = None,
+        limit: Annotated[int, Query(ge=1, le=500)] = 30,
+    ) -> dict[str, Any]:
+        """The latest runs, newest window first."""
+        found = await ask(lambda: verdicts.runs(model, job, limit))
+        return {"runs": [asdict(run) for run in found]}
+
+    @router.get("/v1/drift/{model}/runs/{run_id}", dependencies=[READ])
+    async def run(model: str, run_id: str) -> dict[str, Any]:
+        """One run with its progress and result."""
+        found = await ask(lambda: verdicts.run(run_id))
+        if found is None or found.model != model:
+            raise Problem(ProblemCode.NOT_FOUND, "There is no such run.")
+        return asdict(found)
 
     return router
 

@@ -70,7 +70,10 @@ class MonitorSettings(ServiceSettings):
         default=1.0, ge=0, description="Real time given to the log after a window has ended."
     )
     baseline_timeout_s: float = Field(default=2.0, gt=0)
-    page_webhook_url: str = Field(default="", description="Signed webhook; empty: none.")
+    tickets_per_day: int = Field(
+        default=10, ge=1, description="Of one model; further ones are listed, not sent."
+    )
+    webhook_url: str = Field(default="", description="Signed webhook; empty: none.")
     webhook_secret: SecretStr = Field(
         default=SecretStr(""), description="Standard-Webhooks secret, whsec_ + base64."
     )

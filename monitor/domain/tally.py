@@ -5,6 +5,7 @@ An hour is a vector of integers and a vector of sums; both only ever get added.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -234,3 +235,15 @@ def _volume(rows: Rows) -> Volume:
 def _entropy(score: npt.NDArray[np.float64]) -> float:
     inside = score[(score > 0) & (score < 1)]
     return float(-(inside * np.log(inside) + (1 - inside) * np.log1p(-inside)).sum())
+
+
+def volume_facts(volume: Volume) -> dict[str, Any]:
+    """The counts of a window for people, with latency quantiles in milliseconds (upper edges)."""
+    names = (*OUTCOMES, "cached", "explored", "degraded", "saturated", "changes")
+    facts: dict[str, Any] = {name: volume.count(name) for name in names}
+    upto = np.cumsum(volume.latencies)
+    for quantile in (50, 95, 99):
+        at = int(np.searchsorted(upto, upto[-1] * quantile / 100))
+        known = upto[-1] > 0 and at < len(LATENCY_EDGES_US)
+        facts[f"latency_p{quantile}_ms"] = float(LATENCY_EDGES_US[at]) / 1000 if known else None
+    return {**facts, "classes": volume.classes.tolist()}

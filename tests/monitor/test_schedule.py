@@ -1,0 +1,252 @@
+"""Business time drives the jobs: every window once, in order, whatever happens in between."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from kit.clock import FakeClock
+from monitor.adapters.baselines_registry import RegistryBaselines
+from monitor.adapters.database_sqlite import Database
+from monitor.adapters.history_sqlite import SqliteHistory
+from monitor.adapters.labels_sqlite import SqliteLabels
+from monitor.adapters.stream_redis import RedisStream
+from monitor.adapters.verdicts_sqlite import SqliteVerdicts
+from monitor.alert import TellPeople
+from monitor.domain.when import Window
+from monitor.judge import Judge
+from monitor.observe import Observe
+from monitor.ports import Notice, SinkAway, Truth
+from monitor.schedule import Schedule
+from tests.monitor.world import HOUR_US, MODEL, NOW_US, Producer, inline
+
+DAY_US = 24 * HOUR_US
+
+
+@dataclass
+class FakeSink:
+    name: str = "fake"
+    taken: list[Notice] = field(default_factory=list)
+    away: bool = False
+
+    async def send(self, notice: Notice) -> None:
+        if self.away:
+            raise SinkAway("away")
+        self.taken.append(notice)
+
+
+@dataclass
+class Office:
+    """Everything that judges, over the fixtures' stores."""
+
+    observe: Observe
+    schedule: Schedule
+    alert: TellPeople
+    verdicts: SqliteVerdicts
+    sink: FakeSink
+    clock: FakeClock
+    producer: Producer
+    labels: SqliteLabels
+
+    async def day(self, number: int, shift: float = 0.0, *, right: float | None = None) -> None:
+        """One day of 300 rows, its labels, and the jobs that follow."""
+        at_us = NOW_US + number * DAY_US
+        batch = self.producer.batch(300, at_us + HOUR_US)
+        batch.numbers["distance"][:] += shift * 200
+        self.producer.send(batch)
+        self.clock.advance_us(at_us + DAY_US + 1_000_000 - self.clock.now_us())
+        await self.observe.step()
+        if right is not None:
+            self.label(batch.request_id.tobytes(), batch.predicted, right)
+        await self.jobs()
+
+    def label(self, ids: bytes, predicted: npt.NDArray[np.int32], right: float) -> None:
+        random = np.random.default_rng(5)
+        kept = random.random(len(predicted)) < right
+        now_us = self.clock.now_us()
+        truths = [
+            Truth(MODEL, float(p if k else 1 - p), now_us, ids[16 * i : 16 * i + 16] + b"\0\0")
+            for i, (p, k) in enumerate(zip(predicted.tolist(), kept.tolist(), strict=True))
+        ]
+        self.labels.upsert(truths, self.clock.now_us())
+
+    async def jobs(self) -> None:
+        for _ in range(2):  # once to see the time, once when the log was read past it
+            await self.observe.step()
+            self.clock.advance_us(10)
+            while await self.schedule.tick():
+                pass
+        await self.alert.deliver()
+
+    def done(self, job: str) -> list[int]:
+        return sorted(run.until_us for run in self.verdicts.runs(MODEL, job, 500))
+
+
+@pytest.fixture
+def office(
+    observe: Observe, database: Database, history: SqliteHistory, baselines: RegistryBaselines,
+    stream: RedisStream, clock: FakeClock, producer: Producer,
+) -> Office:  # fmt: skip
+    return make_office(observe, database, history, baselines, stream, clock, producer)
+
+
+def make_office(
+    observe: Observe, database: Database, history: SqliteHistory, baselines: RegistryBaselines,
+    stream: RedisStream, clock: FakeClock, producer: Producer,
+) -> Office:  # fmt: skip
+    verdicts, sink = SqliteVerdicts(database), FakeSink()
+    alert = TellPeople(verdicts, [sink], inline, clock, 10)
+    judge = Judge(
+        history, verdicts, baselines, inline, clock,
+        rows_min=200, label_due_us=DAY_US, completeness_min=0.8,
+    )  # fmt: skip
+    schedule = Schedule(
+        history, verdicts, stream, judge.examine, alert.take, lambda: observe.read_until_us,
+        inline, inline, clock, 0,
+    )  # fmt: skip
+    labels = SqliteLabels(database, 1_000_000, 1_000)
+    return Office(observe, schedule, alert, verdicts, sink, clock, producer, labels)
+
+
+def titles(notices: Sequence[Notice], severity: str) -> list[str]:
+    return [notice.title for notice in notices if notice.severity == severity]
+
+
+async def test_every_hour_day_and_week_is_judged_once_and_in_order(office: Office) -> None:
+    for number in range(8):
+        await office.day(number)
+    assert office.done("day") == [NOW_US + (i + 1) * DAY_US for i in range(8)]
+    assert office.done("week") == [NOW_US + 7 * DAY_US]
+    hours = office.done("hour")
+    assert len(hours) == len(set(hours)) == 8 * 24 - 1
+
+
+async def test_missed_windows_are_caught_up_after_a_stop(
+    office: Office, observe: Observe, database: Database, history: SqliteHistory,
+    baselines: RegistryBaselines, stream: RedisStream, clock: FakeClock, producer: Producer,
+) -> None:  # fmt: skip
+    await office.day(0)
+    clock.advance_us(3 * DAY_US)
+    restarted = make_office(observe, database, history, baselines, stream, clock, producer)
+    await restarted.jobs()
+    assert restarted.done("day") == [NOW_US + (i + 1) * DAY_US for i in range(4)]
+
+
+async def test_a_lasting_shift_becomes_one_ticket_with_its_sentence(office: Office) -> None:
+    for number in range(3):
+        await office.day(number)
+    assert titles(office.sink.taken, "ticket") == []
+    for number in range(3, 6):
+        await office.day(number, shift=0.6)
+    tickets = [n for n in office.sink.taken if n.severity == "ticket"]
+    assert len(tickets) == 1
+    alert = next(a for a in tickets[0].alerts if a["feature"] == "distance")
+    assert alert["kind"] == "drift"
+    assert "distance 0." in alert["sentence"]
+    assert "against a floor of" in alert["sentence"]
+    assert alert["evidence"]["low"] > alert["evidence"]["floor"]
+    assert alert["evidence"]["replay"].startswith(f"leadline drift {MODEL} --version 2 --from 2013")
+    assert titles(office.sink.taken, "page") == []
+
+
+async def test_quality_is_told_when_two_of_three_days_break_the_margin(office: Office) -> None:
+    for number in range(3):
+        await office.day(number, right=0.85)
+    assert titles(office.sink.taken, "ticket") == []
+    for number in range(3, 6):
+        await office.day(number, right=0.3)
+    sentences = [
+        alert["sentence"]
+        for notice in office.sink.taken
+        for alert in notice.alerts
+        if alert["kind"] == "accuracy"
+    ]
+    assert len(sentences) == 1
+    assert "turned out positive where" in sentences[0]
+    assert "labelled predictions" in sentences[0]
+
+
+async def test_a_column_without_any_value_pages_within_the_hour(office: Office) -> None:
+    await office.day(0)
+    batch = office.producer.batch(300, NOW_US + DAY_US + 60_000_000)
+    batch.numbers["late_7d"][:] = np.nan
+    batch.statuses["late_7d"][:] = 2
+    office.producer.send(batch)
+    office.clock.advance_us(HOUR_US + 10_000_000)
+    await office.observe.step()
+    await office.jobs()
+    pages = [n for n in office.sink.taken if n.severity == "page"]
+    assert [alert["kind"] for alert in pages[0].alerts] == ["schema"]
+    assert "late_7d: none of 300 rows has a usable value" in pages[0].text
+
+
+async def test_answers_that_are_all_the_same_page(office: Office) -> None:
+    batch = office.producer.batch(300, NOW_US + 60_000_000)
+    office.producer.send(replace(batch, score=np.full(300, 0.25)))
+    office.clock.advance_us(HOUR_US)
+    await office.observe.step()
+    await office.jobs()
+    kinds = {a["kind"] for n in office.sink.taken if n.severity == "page" for a in n.alerts}
+    assert kinds == {"stuck"}
+
+
+async def test_too_few_rows_are_neither_alarm_nor_all_clear(office: Office) -> None:
+    office.producer.send(office.producer.batch(50, NOW_US + HOUR_US))
+    office.clock.advance_us(DAY_US)
+    await office.observe.step()
+    await office.jobs()
+    run = office.verdicts.runs(MODEL, "day", 1)[0]
+    assert run.result["versions"]["2"]["state"] == "INSUFFICIENT_DATA"
+    assert office.sink.taken == []
+
+
+async def test_a_sink_that_was_away_gets_the_message_later(office: Office) -> None:
+    office.sink.away = True
+    batch = office.producer.batch(300, NOW_US + 60_000_000)
+    office.producer.send(replace(batch, score=np.full(300, 0.25)))
+    office.clock.advance_us(HOUR_US)
+    await office.observe.step()
+    await office.jobs()
+    assert office.sink.taken == []
+    office.sink.away = False
+    await office.alert.deliver()
+    await office.alert.deliver()
+    assert len([n for n in office.sink.taken if n.severity == "page"]) == 1
+
+
+async def test_an_acknowledged_alert_is_shown_as_such(office: Office) -> None:
+    batch = office.producer.batch(300, NOW_US + 60_000_000)
+    office.producer.send(replace(batch, score=np.full(300, 0.25)))
+    office.clock.advance_us(HOUR_US)
+    await office.observe.step()
+    await office.jobs()
+    listed = await office.alert.listed(MODEL, everything=False)
+    stuck = next(alert for alert in listed if alert["kind"] == "stuck")
+    assert stuck["state"] == "FIRING"
+    acked = await office.alert.acknowledge(stuck["fingerprint"], "ada")
+    assert (acked["state"], acked["acked_by"]) == ("ACKED", "ada")
+
+
+async def test_lost_records_page_and_lag_hides_the_rest(office: Office) -> None:
+    await office.observe.step()
+    await office.schedule.minute()
+    office.producer.send(office.producer.batch(5), 1)
+    office.producer.send(office.producer.batch(5), 5)
+    await office.observe.step()
+    await office.schedule.minute()
+    await office.alert.deliver()
+    pages = [n for n in office.sink.taken if n.severity == "page"]
+    assert pages[0].text == "3 records that producers numbered have not come"
+
+
+async def test_a_run_on_demand_is_kept_with_its_result(office: Office) -> None:
+    await office.day(0)
+    run = await office.schedule.on_demand(MODEL, Window(NOW_US // HOUR_US, NOW_US // HOUR_US + 12))
+    assert office.verdicts.run(run.id) == run
+    await office.schedule.finish(run)
+    done = office.verdicts.run(run.id)
+    assert done is not None
+    assert done.state == "done"
+    assert done.result["versions"]["2"]["rows"] == 300
