@@ -19,6 +19,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "rollout": ("rollout", "Rollouts: start, watch, approve, take back."),
     "experiment": ("experiment", "A/B experiments: start, read, stop."),
     "audit": ("audit", "The audit log: list, verify, export."),
+    "bench": ("bench", "Load the running platform and say where the time went."),
     "keys": ("keys", "Make, list and revoke API keys."),
     "demo": ("demo", "Live through December 2013 on a simulated clock."),
 }

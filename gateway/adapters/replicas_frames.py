@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from contracts.frames import Answer, Ask, FrameKind
 from contracts.problems import ProblemCode
 from gateway.adapters.replica_link import ReplicaLink, ReplicaLost
-from gateway.metrics import REPLICA_EJECTIONS, REPLICAS_UP, RETRIES
+from gateway.metrics import REPLICA_EJECTIONS, REPLICAS_UP, RETRIES, UPSTREAM_SECONDS
 from kit.clock import Clock
 from kit.deadline import Deadline
 from kit.problems import Problem
@@ -94,8 +94,11 @@ class ReplicasFrames:
         self, link: ReplicaLink, kind: FrameKind, ask: Ask, rows: int, deadline: Deadline
     ) -> Answer | None:
         frame_id, pending = link.send(kind, ask, rows, deadline.at_ns)
+        began_ns = self._clock.monotonic_ns()
         try:
-            return await pending.future
+            answer = await pending.future
+            UPSTREAM_SECONDS.observe((self._clock.monotonic_ns() - began_ns) / 1e9)
+            return answer
         except ReplicaLost:
             return None
         except TimeoutError:

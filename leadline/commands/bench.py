@@ -1,0 +1,216 @@
+"""``leadline bench``: load the running platform and say where the time went."""
+
+import asyncio
+import json
+import os
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import click
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from leadline.demo.sample import MODEL, SAMPLE_INSTANCE
+from leadline.load.account import (
+    Part,
+    Sample,
+    bottleneck,
+    cpu_seconds,
+    machine_seconds,
+    parts_of,
+    processes_of,
+    read_sample,
+    rows_per_batch,
+)
+from leadline.load.generator import Outcome, run_load
+from leadline.state import SERVICES, StateDir, state_option
+
+KEPT_UP = 0.98
+"""Of the rate asked for."""
+
+
+@click.command()
+@state_option
+@click.option("--model", default=MODEL, show_default=True)
+@click.option("--instance", help="A JSON object; by default the demo's flight.")
+@click.option("--rows", type=click.IntRange(1, 10_000), default=1, help="Instances a request.")
+@click.option("--seconds", type=click.FloatRange(0.2, 3600), default=10.0, show_default=True)
+@click.option(
+    "--concurrency", type=click.IntRange(1, 1024), default=64, show_default=True,
+    help="Callers that ask again when answered; with --rate the connections to use.",
+)  # fmt: skip
+@click.option(
+    "--rate", type=click.FloatRange(min=0.1), help="Open loop: requests a second, come what may."
+)
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def bench(
+    state: StateDir,
+    model: str,
+    instance: str | None,
+    rows: int,
+    seconds: float,
+    concurrency: int,
+    rate: float | None,
+    as_json: bool,
+) -> None:
+    """Load the running platform through its gateway; print throughput, latencies, where the time
+    went, and the bottleneck.
+
+    \b
+    leadline bench                                  closed loop, 64 callers, 10 s
+    leadline bench --concurrency 1                  latency of a lone caller
+    leadline bench --rate 2000                      open loop: 2,000 requests a second
+    """
+    body = _body(model, instance, rows)
+    console = Console(stderr=as_json)
+    report = asyncio.run(_measure(state, body, seconds, concurrency, rate, rows, console))
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+    else:
+        _print(console, report)
+    sys.exit(0 if report["answered_200"] else 1)
+
+
+def _body(model: str, instance: str | None, rows: int) -> bytes:
+    try:
+        given = SAMPLE_INSTANCE if instance is None else json.loads(instance)
+    except ValueError:
+        raise click.UsageError("--instance is a JSON object.") from None
+    return json.dumps({"model": model, "instances": [given] * rows}).encode()
+
+
+async def _measure(
+    state: StateDir,
+    body: bytes,
+    seconds: float,
+    concurrency: int,
+    rate: float | None,
+    rows: int,
+    console: Console,
+) -> dict[str, Any]:
+    endpoints, key = state.read_endpoints(), state.read_credentials()["demo_key"]
+    url = endpoints["gateway"] + "/predict"
+    pids = {"load generator": os.getpid(), **_pids(state)}
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[now]}"),
+        TimeRemainingColumn(), console=console,
+    ) as bar:  # fmt: skip
+        task = bar.add_task("warming up", total=1.0, now="")
+
+        def show(share: float, outcome: Outcome) -> None:
+            done = sum(outcome.statuses.values())
+            bar.update(task, completed=share, now=f"{done:,} answers")
+
+        try:
+            await run_load(url, key, [body], seconds=min(1.0, seconds), concurrency=concurrency)
+        except OSError:
+            raise click.ClickException(f"Nothing listens at {url}; is the platform up?") from None
+        bar.update(task, description="loading")
+        before, cpu, machine = await _scrape(endpoints), cpu_seconds(pids), machine_seconds()
+        outcome = await run_load(
+            url, key, [body], seconds=seconds, concurrency=concurrency, rate=rate, progress=show
+        )
+        cpu_after, machine_after = cpu_seconds(pids), machine_seconds()
+        after = await _scrape(endpoints)
+        bar.update(task, completed=1.0)
+    report = _report(outcome, rate, concurrency, rows, before, after)
+    busy_s, whole_s = (now - then for now, then in zip(machine_after, machine, strict=True))
+    return _judged(report, outcome, rate, cpu, cpu_after, busy_s / whole_s if whole_s else 0.0)
+
+
+def _report(
+    outcome: Outcome,
+    rate: float | None,
+    concurrency: int,
+    rows: int,
+    before: Sample,
+    after: Sample,
+) -> dict[str, Any]:
+    client_ms = statistics.fmean(outcome.latencies_s) * 1000 if outcome.latencies_s else 0.0
+    return {
+        "kind": "closed loop" if rate is None else f"open loop at {rate:g}/s",
+        "concurrency": concurrency,
+        "seconds": round(outcome.seconds, 2),
+        "requests_per_s": round(outcome.requests_per_s, 1),
+        "rows_per_s": round(outcome.goodput_per_s * rows, 1),
+        "answered_200": outcome.statuses[200],
+        "statuses": {str(status): count for status, count in outcome.statuses.items()},
+        "dropped": outcome.dropped,
+        "broken": outcome.broken,
+        "latency_ms": quantiles(outcome.latencies_s),
+        "refusal_ms": quantiles(outcome.refused_s),
+        "rows_per_batch": round(rows_per_batch(before, after), 1),
+        "parts": [asdict(part) for part in parts_of(before, after, client_ms)],
+    }
+
+
+def _judged(
+    report: dict[str, Any],
+    outcome: Outcome,
+    rate: float | None,
+    cpu: dict[str, float],
+    cpu_after: dict[str, float],
+    machine_share: float,
+) -> dict[str, Any]:
+    requests = sum(outcome.statuses.values())
+    processes = processes_of(cpu, cpu_after, outcome.seconds, requests)
+    kept_up = rate is not None and outcome.goodput_per_s >= KEPT_UP * rate
+    parts = [Part(**part) for part in report["parts"]]
+    return {
+        **report,
+        "processes": [asdict(process) for process in processes],
+        "machine_share": round(machine_share, 3),
+        "bottleneck": bottleneck(processes, parts, machine_share, kept_up=kept_up),
+    }
+
+
+def quantiles(latencies_s: Sequence[float]) -> dict[str, float]:
+    """p50, p90, p99, p99.9 and the largest, in milliseconds; empty for none."""
+    if not latencies_s:
+        return {}
+    ordered = sorted(latencies_s)
+    marks = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
+    last = len(ordered) - 1
+    return {name: round(ordered[round(share * last)] * 1000, 3) for name, share in marks.items()}
+
+
+def _pids(state: StateDir) -> dict[str, int]:
+    names = ("redis", *SERVICES)
+    files = {name: state.run_dir / f"{name}.pid" for name in names}
+    return {name: int(file.read_text()) for name, file in files.items() if file.exists()}
+
+
+async def _scrape(endpoints: dict[str, str]) -> Sample:
+    async with httpx.AsyncClient(trust_env=False, timeout=5.0) as client:
+        pages = [
+            await client.get(endpoints[name] + "/metrics") for name in ("gateway", "inference")
+        ]
+    return read_sample([page.text for page in pages])
+
+
+def _print(console: Console, report: dict[str, Any]) -> None:
+    latency = "  ".join(f"{name} {ms:.2f}" for name, ms in report["latency_ms"].items())
+    console.print(f"\n{report['kind']}, {report['concurrency']} connections")
+    console.print(f"  [bold]{report['requests_per_s']:,.0f}[/] requests/s", end="")
+    console.print(f"   {report['rows_per_s']:,.0f} rows/s   {report['statuses']}")
+    console.print(f"  latency ms: {latency}")
+    if report["refusal_ms"]:
+        refusals = "  ".join(f"{name} {ms:.2f}" for name, ms in report["refusal_ms"].items())
+        console.print(f"  refusals ms: {refusals}")
+    if report["dropped"] or report["broken"]:
+        console.print(f"  never sent: {report['dropped']}   broken: {report['broken']}")
+    where = Table("where the mean request's time went", "ms", box=None)
+    for part in report["parts"]:
+        where.add_row(part["name"], f"{part['ms']:.3f}")
+    console.print(where)
+    used = Table("process", "cores", "CPU µs a request", box=None)
+    for process in report["processes"]:
+        used.add_row(process["name"], f"{process['cores']:.2f}", f"{process['us_per_request']:.1f}")
+    console.print(used)
+    console.print(f"  {report['rows_per_batch']} rows a batch in inference")
+    console.print(f"  bottleneck: [bold]{report['bottleneck']}[/]")

@@ -1,0 +1,1 @@
+"""Load for a running platform, and an account of where its time went."""
