@@ -1,0 +1,57 @@
+"""Whatever is killed, the platform answers again, and nothing that was answered is lost."""
+
+import time
+
+import pytest
+
+from leadline.client import Client, PlatformAwayError, ProblemError
+from leadline.state import StateDir
+from tests.platform.conftest import kill_child
+from tests.platform.test_loop import flight
+from tests.polling import until
+
+BACK_S_MAX = 5.0
+
+
+@pytest.mark.parametrize(
+    "name", ["gateway", "inference", "registry", "feature_store", "monitor", "redis"]
+)
+async def test_after_a_kill_the_platform_answers_again_within_five_seconds(
+    platform: StateDir, demo_user: Client, name: str
+) -> None:
+    kill_child(platform, name)
+    began = time.monotonic()
+    await until(lambda: _answers(demo_user), limit_s=30)
+    assert time.monotonic() - began < BACK_S_MAX
+
+
+@pytest.mark.parametrize("name", ["inference", "monitor", "redis"])
+async def test_what_was_answered_before_a_kill_is_in_the_monitor_afterwards(
+    platform: StateDir, admin: Client, demo_user: Client, name: str
+) -> None:
+    await until(lambda: _answers(demo_user), limit_s=30)
+    before = _observed(admin)
+    answered = sum(
+        len(demo_user.predict("delay", [flight(index)])["predictions"]) for index in range(50)
+    )
+    kill_child(platform, name)
+    await until(lambda: _observed_or_none(admin) >= before + answered, limit_s=60)
+
+
+def _answers(client: Client) -> bool:
+    try:
+        client.predict("delay", [flight(1)])
+    except (PlatformAwayError, ProblemError):
+        return False
+    return True
+
+
+def _observed(admin: Client) -> int:
+    return int(admin.get("/v1/drift/delay")["rows"])
+
+
+def _observed_or_none(admin: Client) -> int:
+    try:
+        return _observed(admin)
+    except (PlatformAwayError, ProblemError):
+        return -1

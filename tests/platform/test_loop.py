@@ -1,0 +1,169 @@
+"""The whole loop on real flights: ask, record, label, judge."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from leadline.client import Client, ProblemError
+from leadline.demo.sample import BEGINS, SAMPLE_INSTANCE
+from leadline.state import StateDir
+from tests.polling import until
+
+
+def flight(index: int) -> dict[str, Any]:
+    """A flight of the first morning; the tail number makes units differ."""
+    carrier, dest = [("UA", "IAH"), ("AA", "MIA"), ("B6", "BOS"), ("DL", "ATL")][index % 4]
+    departure = BEGINS + timedelta(hours=8, minutes=index % 600)
+    return {
+        **SAMPLE_INSTANCE,
+        "carrier": carrier,
+        "dest": dest,
+        "tailnum": f"N{10_000 + index}",
+        "scheduled_departure": departure.isoformat().replace("+00:00", "Z"),
+    }
+
+
+def test_a_prediction_comes_from_the_production_version_with_its_probability(
+    demo_user: Client,
+) -> None:
+    answer = demo_user.predict("delay", [SAMPLE_INSTANCE])
+    assert answer["model"] == "delay"
+    assert answer["variant"] == "production"
+    assert 0.0 < answer["predictions"][0]["probability"] < 1.0
+    assert len(answer["request_id"]) == 32
+
+
+def test_a_batch_keeps_its_order_and_equals_single_requests(demo_user: Client) -> None:
+    flights = [flight(index) for index in range(20)]
+    whole = demo_user.predict("delay", flights)["predictions"]
+    single = [demo_user.predict("delay", [one])["predictions"][0] for one in flights]
+    assert whole == single
+
+
+def test_explained_features_come_from_the_store_with_status_and_age(demo_user: Client) -> None:
+    answer = demo_user.predict("delay", [SAMPLE_INSTANCE], explain_features=True)
+    assert answer["features"][0]
+
+
+async def test_a_served_prediction_is_monitored_labelled_and_judged(
+    admin: Client, demo_user: Client
+) -> None:
+    before = _rows(admin)
+    asked = [demo_user.predict("delay", [flight(index) for index in range(100)]) for _ in range(5)]
+    await until(lambda: _rows(admin) >= before + 500, limit_s=30)
+
+    drift = admin.get("/v1/drift/delay")
+    features = drift["features"]
+    assert features
+    tested = [row for row in features if row.get("ks")]
+    assert tested
+    assert all(0 <= row["ks"]["d"] <= 1 and 0 <= row["ks"]["p"] <= 1 for row in tested)
+
+    landed = (BEGINS + timedelta(hours=14)).astimezone(UTC)
+    labels = [
+        {
+            "model": "delay",
+            "request_id": answer["request_id"],
+            "row": row,
+            "label": row % 3 == 0,
+            "event_time": landed.isoformat(),
+        }
+        for answer in asked
+        for row in range(100)
+    ]
+    demo_user.post("/v1/labels", {"labels": labels})
+    demo_user.post("/v1/labels", {"labels": labels})  # the same again changes nothing
+    await until(lambda: _labelled(admin) >= 500, limit_s=30)
+    assert _labelled(admin) == 500
+    quality = admin.get("/v1/quality/delay")
+    assert 0 <= _find(quality, "accuracy") <= 1
+
+
+def _rows(admin: Client) -> int:
+    try:
+        return int(_find(admin.get("/v1/drift/delay"), "rows"))
+    except (ProblemError, KeyError):
+        return 0
+
+
+def _labelled(admin: Client) -> int:
+    return int(_find(admin.get("/v1/quality/delay"), "labelled"))
+
+
+def _find(value: Any, name: str) -> Any:
+    """The first member ``name`` anywhere in a JSON value."""
+    if isinstance(value, dict):
+        if name in value:
+            return value[name]
+        children: list[Any] = list(value.values())
+    else:
+        children = value if isinstance(value, list) else []
+    for child in children:
+        try:
+            return _find(child, name)
+        except KeyError:
+            continue
+    raise KeyError(name)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "code"),
+    [
+        ({"authorization": ""}, b"{}", 401, "unauthenticated"),
+        ({"authorization": "Bearer ll_local_x_y_z"}, b"{}", 401, "unauthenticated"),
+        ({}, b"{", 400, "malformed-json"),
+        ({}, b'{"model": "delay", "instances": [{"distance": NaN}]}', 400, "malformed-json"),
+        ({}, b'{"model": "nosuch", "instances": [{}]}', 404, "not-found"),
+        ({}, b'{"model": "delay", "instances": "all"}', 422, "invalid-input"),
+        ({}, b'{"model": "delay", "instances": []}', 422, "invalid-input"),
+        ({}, b'{"model": "delay"}', 422, "invalid-input"),
+        ({}, b"[]", 422, "invalid-input"),
+    ],
+)
+def test_a_bad_request_is_the_problem_of_the_catalogue(
+    platform: StateDir, headers: dict[str, str], body: bytes, status: int, code: str
+) -> None:
+    key = platform.read_credentials()["demo_key"]
+    answer = httpx.post(
+        platform.read_endpoints()["gateway"] + "/predict",
+        content=body,
+        headers={"authorization": f"Bearer {key}", "content-type": "application/json", **headers},
+        trust_env=False,
+    )
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scheduled_departure": None},
+        {"scheduled_departure": "tomorrow"},
+        {"scheduled_departure": 5},
+        {"distance": "1400"},
+        {"distance": True},
+        {"carrier": 7},
+        {"tailnum": ["N1"]},
+    ],
+)
+def test_a_wrong_or_missing_field_is_named_and_never_a_500(
+    demo_user: Client, change: dict[str, Any]
+) -> None:
+    instance = {**SAMPLE_INSTANCE, **change}
+    with pytest.raises(ProblemError) as refused:
+        demo_user.predict("delay", [{k: v for k, v in instance.items() if v is not None}])
+    assert refused.value.status == 422
+    assert next(iter(change)) in str(refused.value.body)
+
+
+def test_an_unknown_entity_is_answered_by_the_declared_default(demo_user: Client) -> None:
+    stranger = {**SAMPLE_INSTANCE, "tailnum": "NEVER", "dest": "XXX"}
+    answer = demo_user.predict("delay", [stranger], explain_features=True)
+    assert 0 < answer["predictions"][0]["probability"] < 1
+
+
+def test_business_time_of_the_demo_is_december_2013(admin: Client) -> None:
+    drift = admin.get("/v1/drift/delay")
+    assert str(datetime(2013, 12, 1, tzinfo=UTC).year) in str(drift)
