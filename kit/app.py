@@ -45,9 +45,15 @@ def create_app(
     routers: Iterable[APIRouter],
     lifespan: Lifespan,
     ready: Ready,
+    on_drain: Callable[[], None] = lambda: None,
 ) -> FastAPI:
-    """The application of service ``name``. Constructing does no I/O; ``lifespan`` does."""
+    """The application of service ``name``. Constructing does no I/O; ``lifespan`` does.
+
+    ``on_drain`` is called once when the process is told to stop, before its connections close:
+    the place to answer whoever waits on purpose (long polls).
+    """
     watchdog = LoopWatchdog()
+    draining = Draining(on_drain)
 
     @asynccontextmanager
     async def whole_life(app: FastAPI) -> AsyncIterator[None]:
@@ -63,7 +69,8 @@ def create_app(
     )
     app.add_middleware(JsonBodies)  # inside the next one, which gives the request its id
     app.add_middleware(IdentityMiddleware, service_token=settings.service_token.get_secret_value())
-    app.include_router(_vital_signs(ready, watchdog))
+    app.state.draining = draining
+    app.include_router(_vital_signs(ready, watchdog, draining))
     for router in routers:
         app.include_router(router)
     _answer_problems(app)
@@ -103,7 +110,21 @@ class IdentityMiddleware:
         await self._app(scope, receive, send_with_id)
 
 
-def _vital_signs(ready: Ready, watchdog: LoopWatchdog) -> APIRouter:
+class Draining:
+    """Whether the process was told to stop; ``kit.serve`` begins it."""
+
+    def __init__(self, on_drain: Callable[[], None]) -> None:
+        self._on_drain = on_drain
+        self.begun = False
+
+    def begin(self) -> None:
+        """Be unready from now on, and answer who waits; in the event loop, once."""
+        if not self.begun:
+            self.begun = True
+            self._on_drain()
+
+
+def _vital_signs(ready: Ready, watchdog: LoopWatchdog, draining: Draining) -> APIRouter:
     router = APIRouter(tags=["vital signs"])
 
     @router.get("/healthz")
@@ -117,6 +138,7 @@ def _vital_signs(ready: Ready, watchdog: LoopWatchdog) -> APIRouter:
         answer = ready()
         missing = list(await answer if inspect.isawaitable(answer) else answer)
         missing += [reason] if (reason := watchdog.missing()) else []
+        missing += ["the process is stopping"] if draining.begun else []
         response.status_code = 503 if missing else 200
         return {"ready": not missing, "missing": missing}
 

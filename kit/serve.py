@@ -1,6 +1,8 @@
 """Runs a service's application: passed socket, uvloop, httptools, and a drain at the end."""
 
+import asyncio
 import socket
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -10,6 +12,24 @@ from kit.settings import ServiceSettings
 
 KEEP_ALIVE_S = 75
 """Longer than the 65 s that clients of the Open Inference Protocol keep a connection."""
+
+
+class _DrainingServer(uvicorn.Server):
+    """Tells the application that it is about to stop, before connections are waited for."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._app.state.draining.begin)
+        super().handle_exit(sig, frame)
 
 
 def run(app: FastAPI, settings: ServiceSettings, **options: Any) -> None:
@@ -33,7 +53,7 @@ def run(app: FastAPI, settings: ServiceSettings, **options: Any) -> None:
             **options,
         },
     )
-    server = uvicorn.Server(config)
+    server = _DrainingServer(config, app)
     sockets = None
     if settings.listen_fd is not None:
         sockets = [socket.socket(fileno=settings.listen_fd)]

@@ -25,7 +25,8 @@ class Announcer:
     live_s: float
     table: RoutingTable = field(default_factory=lambda: RoutingTable(epoch=0))
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
-    _newer: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _newer: asyncio.Event = field(default_factory=asyncio.Event)
+    _released: bool = False
     _reported: dict[str, tuple[ReplicaReport, int]] = field(default_factory=dict)
 
     def changed(self) -> None:
@@ -49,10 +50,18 @@ class Announcer:
         if table.epoch <= self.table.epoch:
             return False
         self._show_shares(table)
-        async with self._newer:
-            self.table = table
-            self._newer.notify_all()
+        self.table = table
+        self._wake_waiters()
         return True
+
+    def release(self) -> None:
+        """Answer everybody who waits, now and from now on: this process is about to stop."""
+        self._released = True
+        self._wake_waiters()
+
+    def _wake_waiters(self) -> None:
+        self._newer.set()
+        self._newer = asyncio.Event()
 
     async def beyond(self, epoch: int | None, wait_s: float) -> RoutingTable:
         """The current table; when its epoch is ``epoch``, wait up to ``wait_s`` for a newer one."""
@@ -61,8 +70,9 @@ class Announcer:
         if epoch is None or self.table.epoch != epoch or wait_s <= 0:
             return self.table
         with suppress(TimeoutError):
-            async with asyncio.timeout(wait_s), self._newer:
-                await self._newer.wait_for(lambda: self.table.epoch != epoch)
+            async with asyncio.timeout(wait_s):
+                while self.table.epoch == epoch and not self._released:
+                    await self._newer.wait()
         return self.table
 
     async def report(self, report: ReplicaReport) -> None:

@@ -141,6 +141,7 @@ def build(settings: RegistrySettings, clock: Clock | None = None) -> FastAPI:
         routers=parts.routers(),
         lifespan=lifespan,
         ready=list,
+        on_drain=announcer.release,
     )
 
 

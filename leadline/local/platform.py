@@ -37,22 +37,20 @@ class Platform:
     service_token: str
     feature_modules: str
     sockets: dict[str, socket.socket] = field(default_factory=dict)
-    _ports: dict[str, int] = field(default_factory=dict)
-    """Kept beside the sockets: a child that binds by itself needs its socket closed first."""
 
     def bind(self) -> list[str]:
         """Take the ports. Returns a sentence for each that was busy."""
         moved = []
         for name, port in DEFAULT_PORTS.items():
             self.sockets[name] = listen(HOST, port)
-            got = self._ports[name] = port_of(self.sockets[name])
+            got = port_of(self.sockets[name])
             if got != port:
                 moved.append(f"port {port} is busy: {name} takes {got}")
         return moved
 
     def url(self, name: str) -> str:
         """Where ``name`` listens."""
-        return f"http://{HOST}:{self._ports[name]}"
+        return f"http://{HOST}:{port_of(self.sockets[name])}"
 
     def endpoints(self) -> dict[str, str]:
         """The content of ``endpoints.json``."""
@@ -93,6 +91,7 @@ class Platform:
         if self.state.clock_file.exists():
             environment["LEADLINE_CLOCK_FILE"] = str(self.state.clock_file)
         if name == "inference":
+            environment["LEADLINE_PUSH_URL"] = f"{self.url(name)}/internal/routing"
             environment["LEADLINE_V2_OPEN"] = "true"  # loopback only; the gateway checks keys
         own = {key: value for key, value in os.environ.items() if key.startswith("LEADLINE_")}
         command = [sys.executable, "-m", name]
@@ -101,18 +100,12 @@ class Platform:
 
     def mlflow_child(self) -> Child:
         """MLflow's own server, for data scientists; nothing of the platform depends on it."""
-        port = self._ports["mlflow"]
-        self.sockets["mlflow"].close()  # it binds by itself and takes no passed socket
-        folder = self.state.root / "mlflow"
-        command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
-        command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--workers", "1"]
-        command += ["--artifacts-destination", str(folder / "artifacts")]
-        environment = {
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-        }
-        ready = _http_ready(f"http://{HOST}:{port}/health")
-        return self._child("mlflow", command, environment, ready)
+        folder, sock = self.state.root / "mlflow", self.sockets["mlflow"]
+        folder.mkdir(exist_ok=True, mode=0o700)
+        module = [sys.executable, "-m", "leadline.local.mlflow_server"]
+        ready = _http_ready(f"{self.url('mlflow')}/health")
+        command = [*module, str(folder), str(sock.fileno())]
+        return self._child("mlflow", command, {}, ready, (sock.fileno(),))
 
     def _child(
         self,

@@ -70,12 +70,12 @@ async def _start(
         await supervisor.start(platform.redis_child())
         await supervisor.wait_ready("redis")
     write_private(state.endpoints_file, dict(platform.endpoints()))
+    await supervisor.start(platform.mlflow_child())  # takes longest and is waited for last
     for name in START_ORDER:  # the sockets listen already, so that none has to wait for another
         await supervisor.start(platform.service_child(name))
     for name in START_ORDER:
         with steps.step(f"{name} ready at {platform.url(name)}"):
             await supervisor.wait_ready(name)
-    await supervisor.start(platform.mlflow_child())
     if options.demo:
         set_up = import_module("leadline.demo.setup").set_up  # imports what trains models
         with Client.from_state(state, timeout_s=120.0) as client:

@@ -139,8 +139,18 @@ class RedisStream:
         """Cut what every group has acknowledged."""
         return sum([await self._asked(self._trim(stream)) for stream in self._streams])
 
+    async def _groups(self, stream: str) -> list[dict[str, Any]]:
+        """Redis's own description of each group; none while nothing was ever served."""
+        try:
+            groups: list[dict[str, Any]] = await self._redis.xinfo_groups(stream)
+        except ResponseError as refused:
+            if "no such key" in str(refused):
+                return []
+            raise
+        return groups
+
     async def _trim(self, stream: str) -> int:
-        groups = await self._redis.xinfo_groups(stream)
+        groups = await self._groups(stream)
         lowest: tuple[int, int] | None = None
         for group in groups:
             bound = _id(group["last-delivered-id"])
@@ -163,7 +173,7 @@ class RedisStream:
         now_ms = seconds * 1000 + micros / 1000
         total, oldest_ms = 0, now_ms
         for stream in self._streams:
-            groups = await self._redis.xinfo_groups(stream)
+            groups = await self._groups(stream)
             group = next((g for g in groups if g["name"] == GROUP.encode()), None)
             if group is None:
                 continue
