@@ -141,7 +141,7 @@ def build(settings: RegistrySettings, clock: Clock | None = None) -> FastAPI:
         routers=parts.routers(),
         lifespan=lifespan,
         ready=list,
-        on_drain=announcer.release,
+        on_drain=parts.announcer.release,
     )
 
 
