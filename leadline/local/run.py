@@ -77,9 +77,10 @@ async def _start(
         with steps.step(f"{name} ready at {platform.url(name)}"):
             await supervisor.wait_ready(name)
     if options.demo:
-        set_up = import_module("leadline.demo.setup").set_up  # imports what trains models
+        with steps.step("demo: training libraries loaded"):
+            setup = await asyncio.to_thread(import_module, "leadline.demo.setup")
         with Client.from_state(state, timeout_s=120.0) as client:
-            await asyncio.to_thread(set_up, client, state.root, steps)
+            await asyncio.to_thread(setup.set_up, client, state.root, steps)
     with steps.step(f"MLflow ready at {platform.url('mlflow')}"):
         await supervisor.wait_ready("mlflow")
     (state.run_dir / "ready").touch()

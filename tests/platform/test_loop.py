@@ -54,12 +54,12 @@ async def test_a_served_prediction_is_monitored_labelled_and_judged(
     asked = [demo_user.predict("delay", [flight(index) for index in range(100)]) for _ in range(5)]
     await until(lambda: _rows(admin) >= before + 500, limit_s=30)
 
-    drift = admin.get("/v1/drift/delay")
-    features = drift["features"]
-    assert features
-    tested = [row for row in features if row.get("ks")]
-    assert tested
-    assert all(0 <= row["ks"]["d"] <= 1 and 0 <= row["ks"]["p"] <= 1 for row in tested)
+    (version,) = admin.get("/v1/drift/delay")["versions"]
+    tested = version["columns"]
+    features = {"local_hour", "weekday", "distance", "carrier", "origin"}
+    assert set(tested) == features | {"@prediction", "@confidence"}
+    assert all(0 <= row["distance"] <= 1 and 0 <= row["p"] <= 1 for row in tested.values())
+    assert len(version["baseline_sha256"]) == 64
 
     landed = (BEGINS + timedelta(hours=14)).astimezone(UTC)
     labels = [
@@ -76,36 +76,18 @@ async def test_a_served_prediction_is_monitored_labelled_and_judged(
     demo_user.post("/v1/labels", {"labels": labels})
     demo_user.post("/v1/labels", {"labels": labels})  # the same again changes nothing
     await until(lambda: _labelled(admin) >= 500, limit_s=30)
-    assert _labelled(admin) == 500
-    quality = admin.get("/v1/quality/delay")
-    assert 0 <= _find(quality, "accuracy") <= 1
+    (quality,) = admin.get("/v1/quality/delay")["versions"]
+    assert quality["n"] == 500
+    low, high = quality["accuracy_interval"]
+    assert low < quality["accuracy"] < high
 
 
 def _rows(admin: Client) -> int:
-    try:
-        return int(_find(admin.get("/v1/drift/delay"), "rows"))
-    except (ProblemError, KeyError):
-        return 0
+    return sum(version["rows"] for version in admin.get("/v1/drift/delay")["versions"])
 
 
 def _labelled(admin: Client) -> int:
-    return int(_find(admin.get("/v1/quality/delay"), "labelled"))
-
-
-def _find(value: Any, name: str) -> Any:
-    """The first member ``name`` anywhere in a JSON value."""
-    if isinstance(value, dict):
-        if name in value:
-            return value[name]
-        children: list[Any] = list(value.values())
-    else:
-        children = value if isinstance(value, list) else []
-    for child in children:
-        try:
-            return _find(child, name)
-        except KeyError:
-            continue
-    raise KeyError(name)
+    return sum(version.get("n", 0) for version in admin.get("/v1/quality/delay")["versions"])
 
 
 @pytest.mark.parametrize(
@@ -165,5 +147,5 @@ def test_an_unknown_entity_is_answered_by_the_declared_default(demo_user: Client
 
 
 def test_business_time_of_the_demo_is_december_2013(admin: Client) -> None:
-    drift = admin.get("/v1/drift/delay")
-    assert str(datetime(2013, 12, 1, tzinfo=UTC).year) in str(drift)
+    as_of_us = admin.get("/v1/drift/delay")["as_of_us"]
+    assert datetime.fromtimestamp(as_of_us / 1e6, UTC).date() == BEGINS.date()

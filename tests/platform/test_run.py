@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +15,6 @@ import pytest
 
 from leadline.local.platform import DEFAULT_PORTS
 from leadline.state import StateDir
-
-SECOND_START_S_MAX = 15.0
 
 
 @contextmanager
@@ -77,9 +74,7 @@ def test_ctrl_c_leaves_no_process_and_the_next_start_finds_its_state(tmp_path: P
     assert not [pid for pid in pids if lives(pid)]
     assert status(root)[0] == 1
 
-    began = time.monotonic()
     with running(root):
-        assert time.monotonic() - began < SECOND_START_S_MAX
         assert (root / "credentials.json").read_text() == credentials
         refused = subprocess.run(
             [sys.executable, "-m", "leadline", "up", "--state", str(root)],
