@@ -3,7 +3,6 @@
 import re
 import signal
 from datetime import UTC, datetime
-from pathlib import Path
 
 import click
 
@@ -61,40 +60,26 @@ def demo() -> None:
 @click.option("--speed", type=Speed(), default="1d=7s", show_default=True, help="Or max.")
 @click.option("--from", "from_us", type=Instant(), help="Skip to this instant first.")
 @click.option("--until", "until_us", type=Instant(), help="Stop here. [default: the end of 2013]")
+@click.option("--story", is_flag=True, help="Also roll out version 2, a slow and a wrong version.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a simulated hour.")
 def replay(
-    state: StateDir, speed: float | None, from_us: int | None, until_us: int | None, as_json: bool
+    state: StateDir,
+    speed: float | None,
+    from_us: int | None,
+    until_us: int | None,
+    story: bool,
+    as_json: bool,
 ) -> None:
     """Replay the flights: push what became known, ask an hour before departure, send labels.
 
     Goes on where the last replay stopped. --from brings what became known up to then into the
     feature store, but asks about none of the flights before it.
     """
-    from kit.clock import FileClock
-    from leadline.demo.flights import END_US
-    from leadline.demo.journal import Journal
-    from leadline.demo.progress import Screen
-    from leadline.demo.replay import Endpoint, Replay, run
-    from leadline.demo.wire import Wires
+    from leadline.demo.live import Wanted, live_through
 
     if not state.clock_file.exists():
         raise click.ClickException("This platform has no demo: start it with `leadline up --demo`.")
-    credentials = state.read_credentials()
-    endpoint = Endpoint(
-        gateway=state.read_endpoints()["gateway"],
-        admin_key=credentials["admin_key"],
-        demo_key=credentials["demo_key"],
-        clock_file=state.clock_file,
-    )
-    stop = _on_interrupt()
-    with Journal(journal_file(state.root)) as journal:
-        at_us = journal.position() or FileClock(state.clock_file).now_us()
-        replaying = Replay(endpoint, Wires(endpoint.gateway), journal, at_us)
-        if from_us is not None:
-            replaying.skip_to(from_us)
-        with Screen(as_json=as_json) as screen:
-            run(replaying, until_us or END_US, rate=speed, show=screen.show, stopped=stop)
-        click.echo(screen.last_words(replaying.position_us, until_us or END_US), err=as_json)
+    live_through(state, Wanted(speed, from_us, until_us, story, as_json), _on_interrupt())
 
 
 @demo.command()
@@ -117,11 +102,6 @@ def begin(state: StateDir, at_us: int) -> None:
     click.echo(
         f"The demo in {state.root} will begin there: leadline up --demo --state {state.root}"
     )
-
-
-def journal_file(root: Path) -> Path:
-    """Where the replay remembers how far it is."""
-    return root / "demo" / "replay.sqlite"
 
 
 def _on_interrupt() -> "Stop":

@@ -41,6 +41,11 @@ class Screen:
             said = json.dumps(self.numbers(progress)) if self._as_json else self.line(progress)
             self._console.print(said, soft_wrap=True, markup=False)
 
+    def say(self, text: str) -> None:
+        """Print a line of its own, above the progress line."""
+        said = json.dumps({"said": text}) if self._as_json else text
+        self._console.print(said, soft_wrap=True, markup=False)
+
     def numbers(self, progress: Progress) -> dict[str, Any]:
         """The line's content as values."""
         tally = progress.tally
