@@ -180,7 +180,8 @@ class RedisStream:
             total += int(group["pending"]) + int(group["lag"] or 0)
             if group["pending"]:
                 summary = await self._redis.xpending(stream, GROUP)
-                oldest_ms = min(oldest_ms, _id(summary["min"])[0])
+                if summary["min"] is not None:  # else all were acknowledged in between
+                    oldest_ms = min(oldest_ms, _id(summary["min"])[0])
             elif group["lag"]:
                 after = f"({group['last-delivered-id'].decode()}"
                 first = await self._redis.xrange(stream, min=after, count=1)
