@@ -46,7 +46,9 @@ class RegistrySettings(ServiceSettings):
     mirror_s: float = Field(
         default=5.0, gt=0, description="Pause between two comparisons with MLflow's aliases."
     )
-    evidence_timeout_s: float = Field(default=5.0, gt=0)
+    evidence_timeout_s: float = Field(
+        default=15.0, gt=0, description="Longer, and the monitor counts as away: weights freeze."
+    )
     four_eyes: bool = Field(
         default=False,
         description="Whoever published a version may neither promote it nor approve its rollout.",

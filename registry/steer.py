@@ -4,6 +4,7 @@ Two copies of the registry never act both: a lease says who looks, and each act 
 on the rollout's revision, so that a verdict on a state that is past does nothing.
 """
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,8 @@ from registry.ports import Announce, EvidenceSource, Ledger, Transaction
 
 ACTOR = "controller"
 LEASE = "controller"
+REST = 3
+"""A look is followed by a rest of so many times its length: the monitor has other work."""
 
 _log = get_logger(__name__)
 
@@ -37,6 +40,7 @@ class Steer:
     lease_s: float
     live_s: float
     _said: dict[str, str] = field(default_factory=dict)
+    _rests_until_ns: dict[str, int] = field(default_factory=dict)
 
     async def __call__(self) -> None:
         """Look once. Does nothing while another copy holds the lease."""
@@ -45,11 +49,25 @@ class Steer:
             return
         if not await self.ledger.write(lambda tx: tx.take_lease(LEASE, self.holder, self.lease_s)):
             return
-        for rollout in unsettled:
-            if rollout.is_active:
-                await self._look(rollout)
-            elif self.clock.now_us() >= (rollout.warm_until_us or 0):
+        # One rollout's slow evidence must not keep another's breaker waiting.
+        done = await asyncio.gather(
+            *(self._attend(rollout) for rollout in unsettled), return_exceptions=True
+        )
+        for failure in done:
+            if failure is not None:
+                raise failure
+
+    async def _attend(self, rollout: Rollout) -> None:
+        if not rollout.is_active:
+            if self.clock.now_us() >= (rollout.warm_until_us or 0):
                 await self._cool(rollout)
+            return
+        began_ns = self.clock.monotonic_ns()
+        if began_ns < self._rests_until_ns.get(rollout.id, 0):
+            return
+        await self._look(rollout)
+        took_ns = self.clock.monotonic_ns() - began_ns
+        self._rests_until_ns[rollout.id] = began_ns + (1 + REST) * took_ns
 
     async def _look(self, rollout: Rollout) -> None:
         loading = await self.ledger.read(lambda tx: self._loading(tx, rollout))

@@ -132,7 +132,7 @@ def _guard(
         if spec.kind == "latency":
             bad = rows.latency_us > (spec.slo_ms or 0.0) * 1000
         return weigh_guard(spec, _cells(query, rows, bad.astype(np.float64)), paired=query.paired)
-    coverage = _coverage(rows) if spec.kind in _LABELLED else (None, None)
+    coverage = coverage_of(query, rows) if spec.kind in _LABELLED else (None, None)
     if pairs is not None and spec.kind != "business":
         baseline, candidate = (_metric(spec, arm) for arm in pairs)
         known = np.isfinite(baseline) & np.isfinite(candidate)
@@ -181,10 +181,25 @@ def _cells(query: EvidenceQuery, rows: Exposed, total: Floats) -> Cells:
     )
 
 
-def _coverage(rows: Exposed) -> tuple[float | None, float | None]:
-    labelled = np.isfinite(rows.label)
+def coverage_of(query: EvidenceQuery, rows: Exposed) -> tuple[float | None, float | None]:
+    """Labelled share of the (baseline, candidate) rows, over blocks in which both arms served.
+
+    Each block counts alike in both arms: labels come late, and a candidate whose share grows has
+    younger rows, which is no loss of labels.
+    """
+    block = rows.at_us // (query.block_s * 1_000_000)
+    _, at = np.unique(np.stack([rows.step, block]), axis=1, return_inverse=True)
+    groups = int(at.max(initial=-1)) + 1
+    labelled = np.isfinite(rows.label).astype(np.float64)
+    masks = (~rows.candidate, rows.candidate)
+    counts = [np.bincount(at[mask], minlength=groups) for mask in masks]
+    found = [np.bincount(at[mask], labelled[mask], groups) for mask in masks]
+    weight = np.minimum(*counts)
+    if not weight.sum():
+        return None, None
     baseline, candidate = (
-        _mean(labelled[rows.candidate == arm].astype(np.float64)) for arm in (False, True)
+        float(np.average(known / np.maximum(count, 1), weights=weight))
+        for known, count in zip(found, counts, strict=True)
     )
     return baseline, candidate
 

@@ -81,10 +81,13 @@ class Rollout(BaseModel):
         return "while loading" if self.status == "warming" else "in shadow"
 
     def windows_asked(self) -> tuple[StepWindow, ...]:
-        """The windows whose evidence counts now: pairs in shadow, afterwards the two-arm ones."""
+        """The windows whose evidence counts now: pairs in shadow, afterwards those with traffic.
+
+        At 100 % there is no second arm any more, but breakers and late labels still count.
+        """
         if self.step == 0:
             return tuple(window for window in self.windows if window.step == 0)
-        return tuple(window for window in self.windows if 0 < window.weight < 1)
+        return tuple(window for window in self.windows if window.weight > 0)
 
     def entered(self, step: int, now_us: int) -> "Rollout":
         """At another step: its window opens, the one before closes."""

@@ -115,13 +115,15 @@ async def test_shadow_comes_first_where_the_plan_has_one(desk: Desk) -> None:
     assert (await weights(desk))["2"] == 0.05
 
 
-async def test_the_canary_is_judged_by_two_arm_windows_only(desk: Desk) -> None:
+async def test_the_canary_is_judged_by_its_own_windows_and_not_by_the_shadows(
+    desk: Desk,
+) -> None:
     await desk.start(plan(shadow={"bake_s": 0, "pairs_min": 10}))
-    for _ in range(5):
+    for _ in range(6):
         await desk.look(hours=2)
     asked = desk.monitor.asked[-1]
     assert not asked.paired
-    assert [window.weight for window in asked.steps] == [0.05, 0.2, 0.5]
+    assert [window.weight for window in asked.steps] == [0.05, 0.2, 0.5, 1.0]
     assert all(
         early.until_us == late.from_us
         for early, late in zip(asked.steps, asked.steps[1:], strict=False)
