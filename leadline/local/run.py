@@ -4,11 +4,14 @@ import asyncio
 import fcntl
 import os
 import secrets
+import shutil
 import signal
+import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -145,14 +148,23 @@ def _feature_modules(options: RunOptions) -> str:
 
 def banner(platform: Platform, seconds: float, *, demo: bool) -> str:
     """What the user needs now: addresses, a key, a call to paste, how to stop."""
-    credentials = platform.state.read_credentials()
+    credentials, leadline = platform.state.read_credentials(), _own_name()
     lines = ["", f"  Leadline is ready ({seconds:.1f} s).", ""]
     lines += [f"  {name:14} {url}" for name, url in platform.endpoints().items()]
     lines += ["", f"  API key        {credentials['demo_key']}", ""]
     if demo:
         lines += ["  Will this flight arrive late? Paste this:", ""]
         lines += [sample_curl(platform.url("gateway"), credentials["demo_key"]), ""]
-        lines += ["  Then watch a month pass:  leadline demo replay --speed 1d=7s"]
+        lines += [f"  Then watch a month pass:  {leadline} demo replay --speed 1d=7s"]
     lines += [f"  API documentation         {platform.url('gateway')}/docs"]
-    lines += ["  Stop                      Ctrl-C, or: leadline down", ""]
+    lines += [f"  Stop                      Ctrl-C, or: {leadline} down", ""]
     return "\n".join(lines)
+
+
+def _own_name() -> str:
+    """How this shell finds the command line: its environment need not be active."""
+    if shutil.which("leadline"):
+        return "leadline"
+    own = Path(sys.executable).with_name("leadline")
+    here = Path.cwd()
+    return str(own.relative_to(here) if own.is_relative_to(here) else own)
