@@ -116,6 +116,7 @@ class Story:
     monotonic_s: Callable[[], float] = time.monotonic
     _rollouts: dict[str, str] = field(default_factory=dict)
     _told: dict[str, int] = field(default_factory=dict)
+    _why: dict[str, str] = field(default_factory=dict)
     _looked_s: float = -LOOK_EVERY_S
 
     def __post_init__(self) -> None:
@@ -156,7 +157,11 @@ class Story:
         for rollout in self._rollouts.values():
             for number, decision in self._untold(rollout):
                 self._told[rollout] = number
-                self.tell(f"{iso(decision['at_us'])}  {decision['sentence']}")
+                # Waiting is told once for each thing that is waited for, not for each count.
+                why = f"{decision['kind']} {decision['reason']}"
+                if decision["kind"] != "hold" or why != self._why.get(rollout):
+                    self.tell(f"{iso(decision['at_us'])}  {decision['sentence']}")
+                self._why[rollout] = why
         if self._rollouts:
             self._keep()
 

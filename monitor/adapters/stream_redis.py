@@ -157,7 +157,8 @@ class RedisStream:
             bound = (bound[0], bound[1] + 1)
             if group["pending"]:
                 summary = await self._redis.xpending(stream, group["name"])
-                bound = min(bound, _id(summary["min"]))
+                if summary["min"] is not None:  # else all were acknowledged in between
+                    bound = min(bound, _id(summary["min"]))
             lowest = bound if lowest is None else min(lowest, bound)
         if lowest is None or lowest <= (0, 1):
             return 0
