@@ -55,6 +55,11 @@ async def chain(tmp_path: Path, redis_url: str) -> AsyncIterator[tuple[Running, 
         yield gateway, {"Authorization": f"Bearer {key}"}
 
 
+def as_text(value: str | bytes) -> str:
+    """Strings come as text in JSON and as bytes in binary."""
+    return value if isinstance(value, str) else value.decode()
+
+
 def ask(port: int, headers: dict[str, str]) -> None:
     """What an application with the synchronous client does."""
     with triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
