@@ -19,10 +19,12 @@ from inference.adapters.engine_onnxruntime import OnnxEngine
 from inference.adapters.exposition_prometheus import InferenceCollector
 from inference.adapters.frames_asyncio import FramesListener
 from inference.adapters.registry_http import HttpRegistry
+from inference.adapters.remembered import RememberedAnswers
 from inference.adapters.session_onnxruntime import OnnxSession
 from inference.adapters.slots import Slots
 from inference.adapters.spool_file import FileSpool
 from inference.adapters.stream_redis import RedisStream
+from inference.domain.pace import Pace
 from inference.infer import Infer
 from inference.load import Load
 from inference.metrics import Instrument
@@ -30,7 +32,9 @@ from inference.predict import Predict
 from inference.record import Record
 from inference.respond import Respond
 from inference.route import Route
+from inference.score import Score
 from inference.settings import InferenceSettings
+from inference.shadow import Shadow
 from inference.ship import Ship
 from kit.app import create_app
 from kit.clock import clock_from
@@ -59,6 +63,7 @@ class Inference:
         self.loading = ThreadPoolExecutor(1, "load")
         self.slots = Slots(slots, self.tasks)
         self.features = PipelinedRedis(settings.redis_url, timeout_ms=settings.features_timeout_ms)
+        self.answers = PipelinedRedis(settings.redis_url, timeout_ms=settings.cache_timeout_ms)
         self.adding = PipelinedRedis(settings.redis_url, timeout_ms=2_000)
         self.asking = PipelinedRedis(settings.redis_url, timeout_ms=5_000)
         self.reader = OnlineReader(self.features, namespace="ll")
@@ -74,15 +79,31 @@ class Inference:
         self.load = self._load()
         self.respond = Respond(self.clock)
         record = Record(self.spool)
-        self.predict = Predict(
-            route=Route(lambda: self.load.fleet),
+        self.pace = Pace()
+        score = Score(
             features=self.reader,
-            record=record,
-            respond=self.respond,
+            cache=RememberedAnswers(self.answers, self.clock, settings.cache_bytes_max),
             clock=self.clock,
-            tasks=self.tasks,
             rng=np.random.default_rng(),
             features_timeout_ms=settings.features_timeout_ms,
+        )
+        self.shadow = Shadow(
+            score=score,
+            record=record,
+            pace=self.pace,
+            clock=self.clock,
+            rows_max=settings.shadow_rows_max,
+        )
+        self.predict = Predict(
+            route=Route(lambda: self.load.fleet),
+            score=score,
+            record=record,
+            respond=self.respond,
+            pace=self.pace,
+            clock=self.clock,
+            tasks=self.tasks,
+            rows_in_flight_max=settings.rows_in_flight_max,
+            afterwards=self.shadow.offer,
         )
         self.infer = Infer(
             fleet=lambda: self.load.fleet,
@@ -162,12 +183,14 @@ class Inference:
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Recover, connect, load, listen; at the end: drain, flush, close."""
         self.spool.open()
-        for connection in (self.features, self.adding, self.asking):
+        connections = (self.features, self.answers, self.adding, self.asking)
+        for connection in connections:
             await connection.start()
         await self.load.start()
         self.tasks.start("follow_registry", self.load.follow, restart=True)
         self.tasks.start("reconcile", self.load.reconcile, restart=True)
         self.tasks.start("report", self.load.report_for_ever, restart=True)
+        self.tasks.start("shadow", self.shadow.run, restart=True)
         self.tasks.start("ship", self.ship.run, restart=True)
         self.tasks.start("sync", periodic(self.sync, self.settings.spool_sync_s), restart=True)
         for listener in self.listeners:
@@ -180,7 +203,7 @@ class Inference:
             for listener in self.listeners:
                 await listener.drain(self.settings.drain_s)
             await self.tasks.stop()
-            for connection in (self.features, self.adding, self.asking):
+            for connection in connections:
                 await connection.stop()
             await self.client.aclose()
             self.spool.close()

@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from contracts.manifest import Manifest
 from contracts.routing import ReplicaReport, RoutingTable
 from inference.domain.asked import Arrival, Group
-from inference.domain.fleet import LoadedVersion
+from inference.domain.fleet import Computed, LoadedVersion, Tensor
 from inference.domain.inputs import FeatureColumn, Features
 from inference.domain.served import Served
 from inference.domain.spool_record import SpoolPlace, SpoolRecord
@@ -43,6 +46,25 @@ class Routed:
 
     groups: list[Group]
     refused: list[tuple[Arrival, Problem]]
+
+
+class Cache(Protocol):
+    """Answers that versions gave before."""
+
+    async def compute(
+        self,
+        loaded: LoadedVersion,
+        feeds: dict[str, Tensor],
+        deadlines_ns: npt.NDArray[np.int64],
+    ) -> tuple[Computed, npt.NDArray[np.bool_]]:
+        """Compute what is not remembered; also which rows were."""
+
+
+class Scorer(Protocol):
+    """The verb ``score``."""
+
+    async def __call__(self, group: Group) -> tuple[Served, Features]:
+        """What the group's version says of its rows."""
 
 
 class Responder(Protocol):

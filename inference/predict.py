@@ -4,48 +4,45 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-import numpy as np
-
 from contracts.problems import ProblemCode
 from inference.domain.asked import Arrival, Group
-from inference.domain.fleet import Computed
-from inference.domain.inputs import Features, Taken
-from inference.domain.served import Served, first_outcome
-from inference.ports import FeatureReader, Responder, Routed
+from inference.domain.pace import Pace
+from inference.domain.served import Served
+from inference.ports import Responder, Routed, Scorer
 from kit.clock import Clock
-from kit.deadline import Deadline
 from kit.logs import get_logger
 from kit.problems import Problem
-from kit.redis_pipeline import RedisAway, RedisError
 from kit.tasks import TaskOwner
 
 _log = get_logger(__name__)
+_SHARE_OF_DEADLINE = 0.9
+"""A row that is predicted to wait longer than this share of what it has left is refused now."""
 
 
 class Predict:
-    """The verb: route, look up, compute, post-process, record, answer; a whole batch at once."""
+    """The verb: route, admit, score, record, answer; a whole batch at once."""
 
     def __init__(
         self,
         *,
         route: Callable[[Sequence[Arrival]], Routed],
-        features: FeatureReader,
+        score: Scorer,
         record: Callable[[Served], None],
         respond: Responder,
+        pace: Pace,
         clock: Clock,
         tasks: TaskOwner,
-        rng: np.random.Generator,
-        features_timeout_ms: float,
-        afterwards: Callable[[Served], None] = lambda _: None,
+        rows_in_flight_max: int,
+        afterwards: Callable[[Served], None],
     ) -> None:
         self._route = route
-        self._features = features
+        self._score = score
         self._record = record
         self._respond = respond
+        self._pace = pace
         self._clock = clock
         self._tasks = tasks
-        self._rng = rng
-        self._features_timeout_ms = features_timeout_ms
+        self._rows_max = rows_in_flight_max
         self._afterwards = afterwards
 
     def submit(self, arrivals: Sequence[Arrival]) -> None:
@@ -55,7 +52,7 @@ class Predict:
     async def answer(self, arrivals: Sequence[Arrival]) -> None:
         """Answer them all; a request that is bad answers for itself."""
         try:
-            routed = self._route(arrivals)
+            routed = self._route(self._admitted(arrivals))
             for group in routed.groups:
                 group.loaded.in_use += 1  # before anything is awaited: a flip may close it
             for arrival, problem in routed.refused:
@@ -68,69 +65,55 @@ class Predict:
         else:
             await asyncio.gather(*map(self._serve, routed.groups))
 
+    def _admitted(self, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
+        """Those that can be answered in time; the others are told so at once."""
+        count = len(arrivals)
+        wait_ns = self._pace.wait_s(count) * 1e9
+        now_ns = self._clock.monotonic_ns()
+        full = self._pace.pending + count > self._rows_max
+        soonest_ns = min([arrival.deadline_ns for arrival in arrivals]) - now_ns
+        if not full and wait_ns <= _SHARE_OF_DEADLINE * soonest_ns:
+            return arrivals
+        admitted = []
+        for arrival in arrivals:
+            left_ns = arrival.deadline_ns - now_ns
+            if full or wait_ns > _SHARE_OF_DEADLINE * left_ns:
+                self._respond.refuse(arrival, _refusal(left_ns, wait_ns))
+            else:
+                admitted.append(arrival)
+        return admitted
+
+    async def _serve(self, group: Group) -> None:
+        rows = len(group.rows)
+        self._pace.accept(rows, self._clock.monotonic_ns())
+        try:
+            served, features = await self._score(group)
+            scored_ns = self._clock.monotonic_ns()
+            self._record(served)
+            recorded_ns = self._clock.monotonic_ns()
+            self._respond.answer(served, features)
+            self._afterwards(served)
+            tally = group.loaded.tally
+            tally.stages["record"].observe((recorded_ns - scored_ns) / 1e9)
+            tally.batch_rows.observe(rows)
+            tally.outcomes(served.outcome)
+        except Exception:  # noqa: BLE001 - the edge that answers; other groups are not concerned
+            self._fail(asked.arrival for asked in group.owners)
+        finally:
+            group.loaded.in_use -= 1
+            self._pace.answer(rows, self._clock.monotonic_ns())
+
     def _fail(self, arrivals: Iterable[Arrival]) -> None:
         _log.exception("predict_failed")
         for arrival in arrivals:
             self._respond.refuse(arrival, Problem(ProblemCode.INTERNAL, "The service failed."))
 
-    async def _serve(self, group: Group) -> None:
-        try:
-            await self._serve_all(group)
-        except Exception:  # noqa: BLE001 - the edge that answers; other groups are not concerned
-            self._fail(asked.arrival for asked in group.owners)
-        finally:
-            group.loaded.in_use -= 1
 
-    async def _serve_all(self, group: Group) -> None:
-        loaded, tally = group.loaded, group.loaded.tally
-        began_ns = self._clock.monotonic_ns()
-        now_us = self._clock.now_us()
-        features = await self._look_up(group, now_us)
-        taken = self._take(group, features)
-        looked_up_ns = self._clock.monotonic_ns()
-        computed = await self._compute(group, taken)
-        computed_ns = self._clock.monotonic_ns()
-        verdicts = loaded.post.run(computed.outputs[loaded.score_output], self._rng)
-        outcome = first_outcome(taken.outcome, computed.outcome, verdicts.outcome)
-        done_ns = self._clock.monotonic_ns()
-        work_ns = looked_up_ns - began_ns + computed.compute_ns + done_ns - computed_ns
-        served = Served(group, now_us, work_ns // 1000, taken, verdicts, outcome)
-        self._record(served)
-        recorded_ns = self._clock.monotonic_ns()
-        self._respond.answer(served, features)
-        self._afterwards(served)
-        stages = tally.stages
-        stages["features"].observe((looked_up_ns - began_ns) / 1e9)
-        stages["queue"].observe(computed.queue_ns / 1e9)
-        stages["compute"].observe(computed.compute_ns / 1e9)
-        stages["post_processing"].observe((done_ns - computed_ns) / 1e9)
-        stages["record"].observe((recorded_ns - done_ns) / 1e9)
-        tally.batch_rows.observe(len(group.rows))
-        tally.outcomes(outcome)
-
-    async def _look_up(self, group: Group, now_us: int) -> Features:
-        if group.loaded.plan is None:
-            return {}
-        deadline = Deadline.after_ms(self._features_timeout_ms)
-        try:
-            found = await self._features.look_up(group.loaded.plan, group.rows, now_us, deadline)
-        except (RedisAway, RedisError, TimeoutError):
-            group.loaded.tally.degrade("features", len(group.rows))
-            return None
-        return found.columns
-
-    @staticmethod
-    def _take(group: Group, features: Features) -> Taken:
-        rows = len(group.rows)
-        computed = {}
-        if group.loaded.on_demand is not None:
-            computed = group.loaded.on_demand(group.columns, features, rows)
-        return group.loaded.inputs.take(group.columns, features, computed, rows)
-
-    @staticmethod
-    async def _compute(group: Group, taken: Taken) -> Computed:
-        deadlines = [asked.arrival.deadline_ns for asked in group.owners]
-        deadlines_ns = np.repeat(np.array(deadlines, np.int64), group.counts)
-        return await group.loaded.engine.compute(
-            group.loaded.inputs.feeds(taken), len(group.rows), deadlines_ns
-        )
+def _refusal(left_ns: float, wait_ns: float) -> Problem:
+    if left_ns <= 0:
+        return Problem(ProblemCode.DEADLINE_EXCEEDED, "The deadline has passed.", stage="queue")
+    return Problem(
+        ProblemCode.OVERLOADED,
+        "The answer would come after the deadline.",
+        retry_after_s=max(1, round(wait_ns / 1e9)),
+    )

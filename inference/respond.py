@@ -3,6 +3,7 @@
 import numpy as np
 
 from contracts.frames import Answer
+from contracts.problems import ProblemCode
 from contracts.served import OUTCOMES
 from inference.domain.answers import ROW_DETAILS, ROW_PROBLEMS, TAILS, mixed_body, tail_of
 from inference.domain.asked import Arrival, Asked
@@ -11,6 +12,16 @@ from inference.domain.inputs import Features
 from inference.domain.served import Served
 from kit.clock import Clock
 from kit.problems import Problem, problem_body
+
+_ELSEWHERE = frozenset({ProblemCode.OVERLOADED, ProblemCode.MODEL_UNAVAILABLE})
+"""Nothing was computed: another replica may be asked."""
+
+
+def cache_of(served: Served, start: int, end: int) -> str:
+    """Whether these rows were all remembered; ``off`` where the version keeps no answers."""
+    if served.cached is None:
+        return "off"
+    return "hit" if served.cached[start:end].all() else "miss"
 
 
 class Respond:
@@ -28,9 +39,10 @@ class Respond:
         arrival.wanted = False
         code = problem.code.value
         self.refused[code] = self.refused.get(code, 0) + 1
+        retryable = problem.code in _ELSEWHERE
         headers = "\n".join(f"{name}: {value}" for name, value in problem.headers().items())
         body = problem_body(problem, arrival.ask.request_id.hex(), "/predict")
-        arrival.reply(Answer(problem.code.status, body, False, headers.encode()))
+        arrival.reply(Answer(problem.code.status, body, retryable, headers.encode()))
 
     def answer(self, served: Served, features: Features) -> None:
         """Answer the owners of a group; a row that failed answers for itself."""
@@ -39,7 +51,6 @@ class Respond:
         pieces = writer.rows(served.verdicts, served.outcome)
         bad = degraded_rows(served.taken)
         failed = bool(served.outcome.any())
-        plain = TAILS[served.cache]
         fine = start = 0
         for asked, count in zip(group.owners, group.counts, strict=True):
             end = start + count
@@ -50,7 +61,10 @@ class Respond:
             elif failed and served.outcome[start:end].all():
                 self._refuse_row(asked, served, int(served.outcome[start]))
             elif arrival.wanted:
-                tail = self._tail(asked, served, features, start, end) if special else plain
+                cache = cache_of(served, start, end)
+                tail = TAILS[cache]
+                if special:
+                    tail = self._tail(asked, served, features, start, end)
                 fine += 1
                 arrival.wanted = False
                 body = writer.whole(arrival.ask.request_id, pieces[start:end], tail)
@@ -65,7 +79,9 @@ class Respond:
         shown = None
         if asked.arrival.ask.explain:
             shown = explained(plan, served.taken, features, start, end)
-        return tail_of(served.cache, degraded(plan, served.taken, start, end), shown)
+        return tail_of(
+            cache_of(served, start, end), degraded(plan, served.taken, start, end), shown
+        )
 
     def _refuse_row(self, asked: Asked, served: Served, outcome: int) -> None:
         name = OUTCOMES[outcome]
@@ -90,8 +106,8 @@ class Respond:
             mixed.pieces[group.indices[row]] = (pieces[row], writer)
         mixed.degraded += degraded(group.loaded.inputs, served.taken, start, end)
         if asked.arrival.ask.explain:
-            shown = explained(group.loaded.inputs, served.taken, features, start, end)
-            for row, values in enumerate(shown, start):
+            told = explained(group.loaded.inputs, served.taken, features, start, end)
+            for row, values in enumerate(told, start):
                 mixed.features[group.indices[row]] = values
         mixed.fine += int((served.outcome[start:end] == 0).sum())
         mixed.outcome = mixed.outcome or int(served.outcome[start])
@@ -103,7 +119,9 @@ class Respond:
             return
         asked.arrival.wanted = False
         ask = asked.arrival.ask
-        tail = tail_of(served.cache, mixed.degraded, mixed.features if ask.explain else None)
+        tail = tail_of(
+            cache_of(served, start, end), mixed.degraded, mixed.features if ask.explain else None
+        )
         whole = [piece for piece in mixed.pieces if piece is not None]
         asked.arrival.reply(Answer(200, mixed_body(group.model.name, ask.request_id, whole, tail)))
         group.loaded.tally.request("ok")

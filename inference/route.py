@@ -14,6 +14,7 @@ from kit.problems import Problem
 
 ROWS_MAX = 10_000
 CELLS_MAX = 200_000
+GROUP_ROWS_MAX = 1_024
 
 
 class Route:
@@ -83,24 +84,36 @@ def _invalid(errors: list[FieldError]) -> Problem:
 
 
 def _split(model: ServedModel, epoch: int, several: list[Asked]) -> list[Group]:
-    groups = [
-        Group(model, arm, loaded, epoch)
-        for arm, loaded in zip(model.route.arms, model.loaded, strict=True)
-    ]
+    """Groups of at most ``GROUP_ROWS_MAX`` rows: a request of 10,000 rows is scored in pieces, and
+    the rows of others get their turn between them."""
+    full: list[Group] = []
+    filling: dict[int, Group] = {}
+
+    def group_for(arm: int, rows: int) -> Group:
+        group = filling.get(arm)
+        if group is None or (group.rows and len(group.rows) + rows > GROUP_ROWS_MAX):
+            group = Group(model, model.route.arms[arm], model.loaded[arm], epoch)
+            filling[arm] = group
+            full.append(group)
+        return group
+
     keys = model.unit_key
     for asked in several:
         units = [unit_of([row.get(key) for key in keys]) for row in asked.rows]
         arms = model.split.arms_of(units)
         first = arms[0]
-        if arms.count(first) == len(arms):
-            groups[first].add(asked, asked.rows, units, list(range(len(units))))
+        if len(arms) <= GROUP_ROWS_MAX and arms.count(first) == len(arms):
+            group_for(first, len(arms)).add(asked, asked.rows, units, list(range(len(units))))
             continue
         asked.mixed = Mixed([None] * len(units), [None] * len(units))
         for arm in sorted(set(arms)):
-            indices = [index for index, chosen in enumerate(arms) if chosen == arm]
-            rows = [asked.rows[index] for index in indices]
-            groups[arm].add(asked, rows, [units[index] for index in indices], indices)
-    return [group for group in groups if group.owners]
+            chosen = [index for index, one in enumerate(arms) if one == arm]
+            for start in range(0, len(chosen), GROUP_ROWS_MAX):
+                indices = chosen[start : start + GROUP_ROWS_MAX]
+                rows = [asked.rows[index] for index in indices]
+                own = [units[index] for index in indices]
+                group_for(arm, len(rows)).add(asked, rows, own, indices)
+    return full
 
 
 def _checked(groups: list[Group], refused: list[tuple[Arrival, Problem]]) -> list[Group]:

@@ -75,21 +75,15 @@ class OnnxEngine:
         self._rows_max = rows_max
         self._inline_s_max = inline_us_max / 1e6
         self._queue: deque[_Job] = deque()
-        self._queued_rows = 0
 
-    @property
-    def seconds_a_row(self) -> float:
-        """Recent compute time of a row in a full batch."""
-        return self.costs.seconds(self._rows_max) / self._rows_max
+    def run_s(self, rows: int) -> float:
+        """Predicted seconds of a run of that many rows."""
+        return self.costs.seconds(rows)
 
     @property
     def waiting(self) -> bool:
         """Whether rows wait for a slot."""
         return bool(self._queue)
-
-    def wait_s(self) -> float:
-        """How long rows that arrive now are predicted to wait before they compute."""
-        return self._queued_rows * self.seconds_a_row + self._slots.busy_s()
 
     async def compute(
         self,
@@ -109,6 +103,7 @@ class OnnxEngine:
             and not alone
             and rows <= self._rows_max
             and self._own_costs.seconds(rows) <= self._inline_s_max
+            and (deadlines_ns is None or (deadlines_ns > self._clock.monotonic_ns()).all())
         ):
             return self._run_here(feeds, rows)
         future: asyncio.Future[Computed] = asyncio.get_running_loop().create_future()
@@ -117,7 +112,6 @@ class OnnxEngine:
             shape = tuple((name, value.dtype, value.shape[1:]) for name, value in feeds.items())
         queued_ns = self._clock.monotonic_ns()
         self._queue.append(_Job(feeds, rows, deadlines_ns, future, shape, queued_ns))
-        self._queued_rows += rows
         self._slots.offer(self)
         return await future
 
@@ -173,7 +167,6 @@ class OnnxEngine:
         if len(jobs) > 1 and not by_row(outputs, rows):
             self._batchable = False  # found out too late for these: each again, alone
             self._queue.extendleft(reversed([replace(job, shape=()) for job in jobs]))
-            self._queued_rows += rows
             return took_ns / 1e9
         self._hand_out(jobs, outputs, outcome, began_ns, took_ns)
         return took_ns / 1e9
@@ -190,7 +183,6 @@ class OnnxEngine:
             ):
                 break
             self._queue.popleft()
-            self._queued_rows -= job.rows
             if job.future.cancelled():
                 continue
             if not _drop_late(job, now_ns):

@@ -28,11 +28,6 @@ class Slots:
         self._ready: list[Lane] = []
         self._running = 0
         self._virtual_s = 0.0
-        self._recent_s = 0.0
-
-    def busy_s(self) -> float:
-        """Predicted wait for a free slot."""
-        return self._recent_s if self._running >= self._count else 0.0
 
     def offer(self, lane: Lane) -> None:
         """``lane`` has rows; it is called when its turn comes."""
@@ -51,18 +46,14 @@ class Slots:
                 lane = min(self._ready, key=lambda one: one.served_s)
                 self._virtual_s = lane.served_s
                 self._ready.remove(lane)
-                took_s = await self._run(lane)
-                self._recent_s += 0.2 * (took_s - self._recent_s)
+                await self._run(lane)
         finally:
             self._running -= 1
             if self._ready:  # a run failed: its slot serves on
                 self.offer(self._ready[0])
 
-    async def _run(self, lane: Lane) -> float:
-        running = lane.run_next()
-        # The batch is formed at the first step of ``run_next``; what stays queued is ready again.
-        took_s = await running
+    async def _run(self, lane: Lane) -> None:
+        took_s = await lane.run_next()
         lane.served_s += took_s / max(lane.weight, 1e-3)
         if lane.waiting and lane not in self._ready:
             self._ready.append(lane)
-        return took_s

@@ -112,7 +112,12 @@ class AnswerWriter:
 def mixed_body(
     model: str, request_id: bytes, rows: Sequence[tuple[bytes, AnswerWriter]], tail: bytes
 ) -> bytes:
-    """The body of a request whose rows were answered by several versions: each row names its."""
+    """The body of a request whose rows came from several groups.
+
+    Where they are of several versions, each row names its own, and the request none.
+    """
+    if len({id(writer) for _, writer in rows}) == 1:
+        return rows[0][1].whole(request_id, [piece for piece, _ in rows], tail)
     inner = b",".join([row[:-1] + b"," + writer.arm + b"}" for row, writer in rows])
     head = {"request_id": request_id.hex(), "model": model, "version": None, "variant": None}
     return orjson.dumps(head)[:-1] + b',"predictions":[' + inner + b"]" + tail

@@ -66,6 +66,8 @@ class Group:
     rows: list[Row] = field(default_factory=list)
     units: list[str] = field(default_factory=list)
     columns: dict[str, Values] = field(default_factory=dict)
+    afterwards: bool = False
+    """Scored after the answer: no caller waits, no deadline holds."""
 
     def add(self, asked: Asked, rows: list[Row], units: list[str], indices: list[int]) -> None:
         """Take these rows of ``asked``."""

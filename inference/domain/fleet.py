@@ -56,12 +56,8 @@ class Engine(Protocol):
     def fallback(self) -> bool:
         """Whether the CPU computes though another execution provider was wanted."""
 
-    @property
-    def seconds_a_row(self) -> float:
-        """Recent compute time of a row; the cache decides by it."""
-
-    def wait_s(self) -> float:
-        """How long rows that arrive now are predicted to wait."""
+    def run_s(self, rows: int) -> float:
+        """Predicted seconds of a run of that many rows."""
 
     async def compute(
         self,

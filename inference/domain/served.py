@@ -1,12 +1,10 @@
 """What a version said of one group of rows, and the record of it that is kept."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from contracts.routing import Variant
 from contracts.served import CACHED, DEGRADED, EXPLORED, ServedBatch
 from inference.domain.asked import Group
 from inference.domain.fleet import Computed, LoadedVersion, ServedModel
@@ -26,9 +24,7 @@ class Served:
     verdicts: Verdicts
     outcome: npt.NDArray[np.uint8]
     cached: npt.NDArray[np.bool_] | None = None
-    cache: Literal["hit", "miss", "off"] = "off"
-    variant: Variant | None = None
-    """``shadow`` where the group is computed again after its answer."""
+    """Which rows were remembered; None where the version keeps no answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +105,7 @@ def batch_of(served: Served) -> ServedBatch:
     return ServedBatch(
         model=group.model.name,
         version=group.loaded.version,
-        variant=served.variant or group.arm.variant,
+        variant=group.arm.variant,
         epoch=group.epoch,
         rollout_id=group.model.route.rollout_id,
         step=group.model.route.step,

@@ -19,17 +19,21 @@ from contracts.routing import Arm, ModelRoute, RoutingTable
 from contracts.served import ServedBatch, decode_served
 from inference.adapters.builder_onnx import OnnxBuilder
 from inference.adapters.engine_onnxruntime import OnnxEngine
+from inference.adapters.remembered import RememberedAnswers
 from inference.adapters.session_onnxruntime import OnnxSession
 from inference.adapters.slots import Slots
 from inference.domain.asked import Arrival
 from inference.domain.fleet import Fleet, LoadedVersion, fleet_of
+from inference.domain.pace import Pace
 from inference.predict import Predict
 from inference.record import Record
 from inference.respond import Respond
 from inference.route import Route
+from inference.score import Score
+from inference.shadow import Shadow
 from kit.clock import Clock, SystemClock
 from kit.deadline import Deadline
-from kit.redis_pipeline import RedisAway
+from kit.redis_pipeline import PipelinedRedis, RedisAway
 from kit.tasks import TaskOwner
 from shared_features.catalogue import Catalogue
 from shared_features.definitions import Entity, FeatureService, FeatureView
@@ -153,6 +157,18 @@ class MemorySpool:
         return [decode_served(payload) for payload in self.kept]
 
 
+class CountingExecutor(ThreadPoolExecutor):
+    """Counts what it is asked to run."""
+
+    def __init__(self, threads: int, count: list[int]) -> None:
+        super().__init__(threads)
+        self._count = count
+
+    def submit(self, *arguments: Any, **named: Any) -> Any:
+        self._count[0] += 1
+        return super().submit(*arguments, **named)
+
+
 @dataclass
 class House:
     """A predict verb with real model runs around fakes."""
@@ -165,20 +181,35 @@ class House:
     slots: int = 1
 
     def __post_init__(self) -> None:
-        self.executor = ThreadPoolExecutor(2)
+        self.executor_runs = [0]
+        self.executor = CountingExecutor(2, self.executor_runs)
         self.fair = Slots(self.slots, self.tasks)
         self.fleet = Fleet()
         self.respond = Respond(self.clock)
         self.builder = OnnxBuilder(catalogue(), self.reader, self._engine, (), 1)
-        self.predict = Predict(
-            route=Route(lambda: self.fleet),
+        self.pace = Pace()
+        self.redis = PipelinedRedis("unix:///nowhere", timeout_ms=20)  # not started: away
+        score = Score(
             features=self.reader,
-            record=Record(self.spool),
-            respond=self.respond,
+            cache=RememberedAnswers(self.redis, self.clock, 1 << 20),
             clock=self.clock,
-            tasks=self.tasks,
             rng=np.random.default_rng(7),
             features_timeout_ms=50.0,
+        )
+        record = Record(self.spool)
+        self.shadow = Shadow(
+            score=score, record=record, pace=self.pace, clock=self.clock, rows_max=100
+        )
+        self.predict = Predict(
+            route=Route(lambda: self.fleet),
+            score=score,
+            record=record,
+            respond=self.respond,
+            pace=self.pace,
+            clock=self.clock,
+            tasks=self.tasks,
+            rows_in_flight_max=10_000,
+            afterwards=self.shadow.offer,
         )
 
     def _engine(self, session: OnnxSession, manifest: Manifest) -> OnnxEngine:
@@ -190,6 +221,11 @@ class House:
             rows_max=manifest.rows_per_batch_max,
             inline_us_max=self.inline_us_max,
         )
+
+    @property
+    def runs(self) -> int:
+        """Model runs that waited for a thread, of the answering version."""
+        return self.executor_runs[0]
 
     def load(
         self, version: str = "1", content: bytes | None = None, **changes: Any
