@@ -21,6 +21,11 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("audit", "The audit log: list, verify, export."),
     "bench": ("bench", "Load the running platform and say where the time went."),
     "keys": ("keys", "Make, list and revoke API keys."),
+    "drift": ("monitoring", "Test each feature of a model against its training baseline."),
+    "quality": ("monitoring", "Compare a model's predictions with the labels that have come."),
+    "labels": ("monitoring", "Send labels from a CSV or JSON-lines file."),
+    "alerts": ("monitoring", "List, acknowledge and silence alerts."),
+    "report": ("monitoring", "Write a model's last nightly report as one HTML page."),
     "demo": ("demo", "Live through December 2013 on a simulated clock."),
 }
 

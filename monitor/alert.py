@@ -1,7 +1,7 @@
 """Tells people: what a run saw moves the alerts, and what turned is put where people look."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from contracts.problems import ProblemCode
@@ -15,6 +15,7 @@ from monitor.domain.alerts import (
     Message,
     Sighting,
     age,
+    describe,
     inhibit,
     messages,
     move,
@@ -131,32 +132,6 @@ class TellPeople:
         if found is None:
             raise Problem(ProblemCode.NOT_FOUND, "No alert has this fingerprint.")
         return describe(found, self._clock.now_us())
-
-
-def describe(alert: Alert, now_us: int) -> dict[str, Any]:
-    """An alert as JSON; ``state`` shows a silence or an acknowledgement in its place."""
-    shown: str = alert.state
-    if alert.firing and alert.silenced(now_us):
-        shown = "SILENCED"
-    elif alert.firing and alert.acked_by:
-        shown = "ACKED"
-    return {
-        "fingerprint": alert.subject.fingerprint,
-        **asdict(alert.subject),
-        "severity": alert.severity,
-        "state": shown,
-        "data": alert.data,
-        "flapping": alert.flapping,
-        "since_us": alert.since_us,
-        "at_us": alert.at_us,
-        "level": alert.level,
-        "sentence": alert.sentence,
-        "acked_by": alert.acked_by,
-        "silenced_until_us": alert.silenced_until_us or None,
-        "silence_reason": alert.silence_reason,
-        "inhibited_by": alert.inhibited_by,
-        "evidence": alert.evidence,
-    }
 
 
 def _notice(message: Message, at_us: int) -> Notice:

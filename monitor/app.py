@@ -32,11 +32,13 @@ from monitor.join_labels import JoinLabels
 from monitor.judge import Judge
 from monitor.observe import Observe
 from monitor.ports import Offload, Sink
+from monitor.report import Report
 from monitor.routes import (
     alert_routes,
     evidence_routes,
     judge_routes,
     label_routes,
+    report_routes,
     run_routes,
 )
 from monitor.schedule import Schedule
@@ -128,6 +130,7 @@ class Monitor:
             self.clock,
             int(settings.settle_s * 1e6),
         )
+        self.report = Report(self.history, self.verdicts, self.baselines, self.ask, self.clock)
         self.runs = TaskOwner()
 
     def _sinks(self) -> list[Sink]:
@@ -213,6 +216,7 @@ def application(monitor: Monitor) -> FastAPI:
             judge_routes(monitor.judge, monitor.clock),
             evidence_routes(monitor.weigh),
             alert_routes(monitor.alert),
+            report_routes(monitor.report, monitor.baselines),
             run_routes(
                 monitor.schedule, monitor.verdicts, monitor.ask, monitor.runs, monitor.clock
             ),

@@ -6,12 +6,14 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from contracts.evidence import Evidence, EvidenceQuery
 from contracts.identity import Caller
 from contracts.labels import EventsIn, LabelsIn
 from contracts.problems import ProblemCode
+from contracts.profile import BaselineProfile
 from kit.clock import Clock
 from kit.identity import needs, require
 from kit.problems import Problem
@@ -21,7 +23,8 @@ from monitor.domain.rows import HOUR_US
 from monitor.domain.when import Job, Window, last_hours
 from monitor.join_labels import JoinLabels
 from monitor.judge import Judge
-from monitor.ports import Offload, Verdicts
+from monitor.ports import Baselines, Offload, Verdicts
+from monitor.report import Report
 from monitor.schedule import Schedule
 from monitor.weigh import Weigh
 
@@ -95,6 +98,47 @@ def judge_routes(judge: Judge, clock: Clock) -> APIRouter:
         """Predictions of the window against the labels that have come."""
         window = window_of(clock.now_us(), hours, from_, until)
         return await judge.quality(model, window, version, segment)
+
+    return router
+
+
+def report_routes(report: Report, baselines: Baselines) -> APIRouter:
+    """Pages for people, and what the judge compares with."""
+    router = APIRouter(tags=["reports"])
+
+    @router.get("/v1/reports/{model}", dependencies=[READ])
+    async def data(model: str, version: str | None = None, until: When = None) -> dict[str, Any]:
+        """The last nightly report as JSON."""
+        return await report.data(model, version, _us(until))
+
+    @router.get("/v1/reports/{model}/html", dependencies=[READ], response_class=HTMLResponse)
+    async def html(model: str, version: str | None = None, until: When = None) -> str:
+        """The last nightly report as one self-contained page."""
+        return await report.html(model, version, _us(until))
+
+    @router.get("/v1/baselines", dependencies=[READ])
+    async def known() -> dict[str, Any]:
+        """The versions whose baseline is known here."""
+        return {
+            "baselines": [
+                {
+                    "model": one.model,
+                    "version": one.version,
+                    "state": one.state,
+                    "sha256": one.layout.baseline_sha if one.layout else None,
+                    "columns": list(one.layout.references) if one.layout else [],
+                }
+                for one in baselines.versions()
+            ]
+        }
+
+    @router.get("/v1/baselines/{model}/{version}", dependencies=[READ])
+    async def baseline(model: str, version: str) -> BaselineProfile:
+        """The profile that live windows of a version are compared with."""
+        found = await baselines.learn(model, version)
+        if found.layout is None:
+            raise Problem(ProblemCode.NOT_FOUND, f"No baseline: {found.state}.")
+        return found.layout.profile
 
     return router
 
@@ -198,6 +242,10 @@ def window_of(now_us: int, hours: int, from_: datetime | None, until: datetime |
     if not 0 < last.until_hour - last.from_hour <= 24 * WINDOW_DAYS_MAX:
         raise Problem(ProblemCode.INVALID_INPUT, "The window must end after it begins.")
     return last
+
+
+def _us(at: datetime | None) -> int | None:
+    return None if at is None else int(at.timestamp() * 1_000_000)
 
 
 def _hour(at: datetime) -> int:

@@ -5,7 +5,7 @@ moves nothing: it is neither an alarm nor an all-clear.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -249,3 +249,29 @@ def within_budget(found: Sequence[Message], told_today: int, budget: int) -> lis
             text = f"{message.text}\nFurther tickets of today are listed, not sent."
             kept.append(replace(message, text=text))
     return kept
+
+
+def describe(alert: Alert, now_us: int) -> dict[str, Any]:
+    """An alert as JSON; ``state`` shows a silence or an acknowledgement in its place."""
+    shown: str = alert.state
+    if alert.firing and alert.silenced(now_us):
+        shown = "SILENCED"
+    elif alert.firing and alert.acked_by:
+        shown = "ACKED"
+    return {
+        "fingerprint": alert.subject.fingerprint,
+        **asdict(alert.subject),
+        "severity": alert.severity,
+        "state": shown,
+        "data": alert.data,
+        "flapping": alert.flapping,
+        "since_us": alert.since_us,
+        "at_us": alert.at_us,
+        "level": alert.level,
+        "sentence": alert.sentence,
+        "acked_by": alert.acked_by,
+        "silenced_until_us": alert.silenced_until_us or None,
+        "silence_reason": alert.silence_reason,
+        "inhibited_by": alert.inhibited_by,
+        "evidence": alert.evidence,
+    }

@@ -145,8 +145,8 @@ async def test_a_lasting_shift_becomes_one_ticket_with_its_sentence(office: Offi
     alert = next(a for a in tickets[0].alerts if a["feature"] == "distance")
     assert alert["kind"] == "drift"
     assert "distance 0." in alert["sentence"]
-    assert "against a floor of" in alert["sentence"]
-    assert alert["evidence"]["low"] > alert["evidence"]["floor"]
+    assert "against a" in alert["sentence"]
+    assert alert["evidence"]["distance"] > alert["evidence"]["floor"]
     assert alert["evidence"]["replay"].startswith(f"leadline drift {MODEL} --version 2 --from 2013")
     assert titles(office.sink.taken, "page") == []
 
