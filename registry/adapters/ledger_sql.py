@@ -6,8 +6,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select, update
 
 from kit.clock import Clock
 from registry.adapters.tables import HEAD, METADATA
@@ -18,6 +17,8 @@ from registry.ports import Once, Transaction
 T = TypeVar("T")
 
 BUSY_S_MAX = 10.0
+SCHEMA_LOCK = 0x1EAD
+"""Any number that no other program takes in the same database."""
 
 
 class SqlLedger:
@@ -35,18 +36,14 @@ class SqlLedger:
 
     def _open(self) -> None:
         engine = _engine(self._url)
-        METADATA.create_all(engine)
-        with engine.connect() as connection:
-            present = connection.execute(select(HEAD.c.id)).first()
-        if present is None:
-            first = {"id": 1, "turn": 0, "epoch": 0, "issued_us": 0}
-            try:
-                with engine.begin() as connection:
-                    connection.execute(
-                        insert(HEAD).values(**first, audit_seq=0, audit_digest=GENESIS)
-                    )
-            except IntegrityError:
-                pass  # another copy was first
+        first = {"id": 1, "turn": 0, "epoch": 0, "issued_us": 0, "audit_seq": 0}
+        with _writers(engine).begin() as connection:
+            if engine.dialect.name == "postgresql":
+                # Copies may start together; on SQLite the write transaction itself is the lock.
+                connection.execute(select(func.pg_advisory_xact_lock(SCHEMA_LOCK)))
+            METADATA.create_all(connection)
+            if connection.execute(select(HEAD.c.id)).first() is None:
+                connection.execute(insert(HEAD).values(**first, audit_digest=GENESIS))
         self._engine = engine
 
     async def close(self) -> None:
@@ -99,13 +96,23 @@ class SqlLedger:
 
     def _write(self, work: Callable[[Transaction], T]) -> T:
         assert self._engine is not None, "open() comes first"
-        writers = self._engine.execution_options(leadline_write=True)
-        with writers.begin() as connection:
+        with _writers(self._engine).begin() as connection:
             connection.execute(update(HEAD).values(turn=HEAD.c.turn + 1))
             return work(SqlTransaction(connection, self._clock))
 
     async def _off_loop(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+def _writers(engine: Engine) -> Engine:
+    """The same connections for writers, who wait for each other at the head row.
+
+    On PostgreSQL a writer that waited must see what the one before it wrote, which it does not in
+    the repeatable reads that readers have.
+    """
+    if engine.dialect.name == "sqlite":
+        return engine.execution_options(leadline_write=True)
+    return engine.execution_options(isolation_level="READ COMMITTED")
 
 
 def _engine(url: str) -> Engine:
