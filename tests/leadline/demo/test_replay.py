@@ -11,7 +11,7 @@ from leadline.demo.flights import DECEMBER_US, HOUR_US, arrivals, asks, between,
 from leadline.demo.journal import Journal
 from leadline.demo.replay import Endpoint, Progress, Replay, Stream, iso, run
 from leadline.demo.wire import Wires
-from tests.leadline.demo.fake_gateway import FakeGateway, Seen, fake_gateway
+from tests.leadline.fake_gateway import FakeGateway, Seen, fake_gateway
 
 NOON = DECEMBER_US + 12 * HOUR_US
 

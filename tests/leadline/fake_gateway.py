@@ -32,6 +32,10 @@ class FakeGateway:
     url: str = ""
     seen: list[Seen] = field(default_factory=list)
     refuse: dict[str, list[int]] = field(default_factory=dict)
+    says: dict[str, Any] = field(default_factory=dict)
+    """What a ``GET`` of a path, or a ``POST`` that is not of the hot path, is answered with."""
+    busy: set[str] = field(default_factory=set)
+    """Paths that are answered with 409."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, path: str, body: dict[str, Any], key: str) -> tuple[int, dict[str, Any]]:
@@ -41,7 +45,11 @@ class FakeGateway:
             statuses = next((s for begin, s in self.refuse.items() if path.startswith(begin)), [])
             if statuses and statuses[0] != 200:
                 return statuses.pop(0), {"detail": "not now", "code": "unavailable"}
+            if path in self.busy:
+                return 409, {"detail": "another is under way", "code": "conflict"}
             self.seen.append(Seen(path, body, key, now_us))
+            if path in self.says:
+                return 200, self.says[path]
             if path == "/predict":
                 predictions = [{"probability": 0.25}]
                 answer = {"predictions": predictions, "request_id": f"r{len(self.seen)}"}
@@ -64,7 +72,14 @@ def fake_gateway(clock_file: Path) -> Iterator[FakeGateway]:
         wbufsize = 65_536  # an answer is one packet
 
         def do_POST(self) -> None:
-            body = orjson.loads(self.rfile.read(int(self.headers["content-length"])))
+            content = self.rfile.read(int(self.headers["content-length"]))
+            is_json = self.headers["content-type"] == "application/json"
+            self._answer(orjson.loads(content) if is_json else {"bytes": len(content)})
+
+        def do_GET(self) -> None:
+            self._answer({})
+
+        def _answer(self, body: dict[str, Any]) -> None:
             key = self.headers["authorization"].removeprefix("Bearer ")
             status, said = gateway.answer(self.path, body, key)
             content = orjson.dumps(said)
