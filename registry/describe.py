@@ -1,10 +1,11 @@
 """Describe: what the registry knows of models and versions, for people and for replicas."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from contracts.problems import ProblemCode
 from kit.problems import Problem
+from registry.domain.history import reigns
 from registry.domain.traffic import production_of
 from registry.domain.version import VersionRecord
 from registry.ports import Decision, Ledger, Transaction
@@ -118,16 +119,19 @@ class Describe:
             for one in await self.ledger.read(look)
         ]
 
-    async def history(self, model: str) -> list[dict[str, Any]]:
-        """Every act that changed who serves, oldest first."""
+    async def history(self, model: str) -> dict[str, Any]:
+        """Which version served when and why, and every act on the model, oldest first."""
         entries = await self.ledger.read(lambda tx: tx.entries(0, HISTORY_MAX, model))
-        return [
-            entry.model_dump(
-                include={"seq", "at_us", "wall_us", "actor", "action", "subject", "reason", "after"}
-            )
-            for entry in entries
-            if not entry.action.endswith("_refused")
-        ]
+        shown = {"seq", "at_us", "wall_us", "actor", "action", "subject", "reason", "after"}
+        return {
+            "model": model,
+            "champions": [asdict(reign) for reign in reigns(entries)],
+            "history": [
+                entry.model_dump(include=shown)
+                for entry in entries
+                if not entry.action.endswith("_refused")
+            ],
+        }
 
 
 def _line(tx: Transaction, model: str) -> dict[str, Any]:

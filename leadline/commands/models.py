@@ -103,12 +103,18 @@ def history(state: StateDir, model: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    table = Table("when", "who", "what", "to", "why")
+    console = Console()
+    champions = Table("version", "from", "until", "by", "why", title="In production")
+    for one in found["champions"]:
+        until = moment(one["until_us"]) if one["until_us"] else "now"
+        champions.add_row(one["version"], moment(one["from_us"]), until, one["by"], one["why"])
+    console.print(champions)
+    table = Table("when", "who", "what", "to", "why", title="Every act")
     for line in found["history"]:
         table.add_row(
             moment(line["at_us"]), line["actor"], line["action"], line["subject"], line["reason"]
         )
-    Console().print(table)
+    console.print(table)
 
 
 @models.command()

@@ -10,6 +10,8 @@ from rich.text import Text
 from leadline.commands.moments import moment
 
 LOG_LINES = 8
+SEGMENTS = 9
+_ENDS = ("difference_low", "difference_high")
 BAR = 24
 _COLOURS = {
     "promote": "green", "hold": "yellow", "halt": "red", "roll_back": "red",
@@ -26,6 +28,7 @@ def view(rollout: dict[str, Any], decisions: list[dict[str, Any]]) -> Renderable
         f"[{colour}]{rollout['status']}[/{colour}]"
     )
     parts: list[RenderableType] = [_ladder(rollout), _guards(rollout)]
+    parts += _pairs(rollout["evidence"] or {})
     if rollout["verdict"]:
         said = rollout["verdict"]
         parts.append(Text(said["sentence"], style=_COLOURS[said["kind"]]))
@@ -74,6 +77,21 @@ def _guards(rollout: dict[str, Any]) -> Table:
             f"{one['n_candidate']:,}",
         )
     return table
+
+
+def _pairs(evidence: dict[str, Any]) -> list[RenderableType]:
+    """Shadow: the same questions, answered by both; overall and by segment."""
+    if not evidence.get("pairs"):
+        return []
+    table = Table("answered by both", "pairs", "score difference", "interval", "flips", "latency")
+    for name, one in [("all", evidence["pairs"]), *evidence.get("segments", {}).items()][:SEGMENTS]:
+        low, high = (_number(one[end], signed=True) for end in _ENDS)
+        ratio = "-" if one["latency_ratio"] is None else f"{one['latency_ratio']:.2f} times"
+        table.add_row(
+            name, f"{one['pairs']:,}", _number(one["mean_difference"], signed=True),
+            f"{low} … {high}", f"{one['decision_flips']:,}", ratio,
+        )  # fmt: skip
+    return [table]
 
 
 def _bar(log_e: float, full: float = 5.0) -> str:

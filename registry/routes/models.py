@@ -75,7 +75,7 @@ def router(
     @routes.get("/models/{model}/history")
     async def history(model: ModelName, _caller: Reader) -> dict[str, Any]:
         """Which version served when, and why."""
-        return {"model": model, "history": await describe.history(model)}
+        return await describe.history(model)
 
     @routes.get("/models/{model}/versions/{version}")
     async def version_page(

@@ -72,3 +72,19 @@ async def test_the_production_alias_resolves_to_what_serves_and_is_put_back_when
     assert (moves[0]["before"], moves[0]["after"]) == ({"production": "1"}, {"production": "2"})
     found = await _until_mirrored(mirrored, tmp_path, "production")
     assert found.version in {"1", 1}
+
+
+async def test_without_mlflow_everything_else_goes_on_and_the_version_waits(
+    tmp_path: Path, fake_clock: FakeClock
+) -> None:
+    settings = settings_for(
+        tmp_path, mirror_s=0.05, mlflow_uri=f"sqlite:///{tmp_path}/no/such/place/mlflow.db"
+    )
+    async with running(build(settings, fake_clock)) as client:
+        assert (await publish(client, 2.0)).status_code == 201
+        assert (await promote(client, "1", "production")).status_code == 200
+        for _ in range(20):
+            assert (await client.get("/v1/routing")).json()["models"]
+            assert (await client.get("/readyz")).status_code == 200
+        version = (await client.get("/v1/models/delay/versions/1")).json()
+        assert version["mlflow_version"] is None
