@@ -12,6 +12,15 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class CleanScores(_Frozen):
+    """Daily drift scores of the training days themselves, each against the days well apart from
+    it: what a live score is standardised by, and how high their CUSUM climbed unprovoked."""
+
+    mean: float = 0.0
+    upper_std: float = 1.0
+    cusum_max: float = 0.0
+
+
 class NumericProfile(_Frozen):
     """A numeric column of the training sample (nulls and non-finite values left out)."""
 
@@ -39,6 +48,7 @@ class NumericProfile(_Frozen):
     weekday_offsets: tuple[tuple[float, ...], ...] = ()
     """Seasonal reference, Monday first: by how much the weekday's cumulative share exceeds the
     pooled one at the pooled shares 0, 1/32, ..., 1. Shrunk; empty without a weekly season."""
+    clean_scores: CleanScores = CleanScores()
 
 
 class CategoricalProfile(_Frozen):
@@ -55,6 +65,7 @@ class CategoricalProfile(_Frozen):
     rows_per_day: float = 0.0
     weekday_offsets: tuple[tuple[float, ...], ...] = ()
     """Seven rows over the categories in their order, then the rest: weekday's share − pooled."""
+    clean_scores: CleanScores = CleanScores()
 
 
 ColumnProfile = NumericProfile | CategoricalProfile
@@ -113,6 +124,7 @@ class JointProfile(_Frozen):
     rows_per_day: float
     pair_effect: float = 1.0
     """By how much correlations of clean days vary more than those of independent rows."""
+    clean_scores: CleanScores = CleanScores()
 
 
 class BaselineProfile(_Frozen):

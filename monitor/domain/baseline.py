@@ -143,6 +143,7 @@ def _numeric(numbers: Floats, day: Ints | None) -> NumericProfile:
         design_effect=found.design_effect,
         rows_per_day=found.rows_per_day,
         weekday_offsets=found.weekday_offsets,
+        clean_scores=found.scores,
     )
 
 
@@ -165,6 +166,7 @@ def _categorical(keys: npt.NDArray[np.object_], day: Ints | None) -> Categorical
         floor_d=found.floor,
         rows_per_day=found.rows_per_day,
         weekday_offsets=found.weekday_offsets,
+        clean_scores=found.scores,
     )
 
 

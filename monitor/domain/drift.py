@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from monitor.domain import categories, divergences, ks, rates
+from monitor.domain.days import standardised
 from monitor.domain.multiplicity import z_of
 from monitor.domain.reference import CategoricalReference, NumericReference, Reference
 from monitor.domain.windows import ColumnCounts
@@ -28,8 +29,9 @@ class ColumnDrift:
     ``distance`` is D_K (numeric) or total variation (categorical) against the reference of the
     window's weekdays; ``distance_max`` bounds the exact D. ``p`` is the literal test's (KS or
     chi-square against the pooled baseline, rows independent); ``robust_p`` takes the days as
-    clusters and ``z`` is its normal score. ``low`` is the lower confidence bound of the distance,
-    to be held against ``floor``. ``psi`` and ``jensen_shannon`` are debiased, in nats.
+    clusters and ``z`` is its normal score in units of the training days' own. ``low`` is the lower
+    confidence bound of the distance, to be held against ``floor``. ``psi`` and ``jensen_shannon``
+    are debiased, in nats.
     """
 
     kind: Literal["numeric", "categorical"]
@@ -42,6 +44,8 @@ class ColumnDrift:
     p: float = 1.0
     robust_p: float = 1.0
     z: float = 0.0
+    usual: float = 0.0
+    """How high the CUSUM of ``z`` climbed over the training days themselves."""
     low: float = 0.0
     floor: float = 0.0
     location: str = ""
@@ -121,7 +125,8 @@ def _numeric(
         pooled_distance=pooled.distance,
         p=pooled.p,
         robust_p=p,
-        z=float(z_of(p)),
+        z=standardised(float(z_of(p)), profile.clean_scores),
+        usual=profile.clean_scores.cusum_max,
         low=ks.lower_bound(seasonal.distance, sampled),
         floor=known.floor_on(weekdays),
         location=f"<= {reference.bins.edges[seasonal.at]:.6g}",
@@ -165,7 +170,8 @@ def _categorical(
         pooled_distance=categories.total_variation(reference.shares, cells),
         p=literal.p,
         robust_p=robust.p,
-        z=float(z_of(robust.p)),
+        z=standardised(float(z_of(robust.p)), reference.profile.clean_scores),
+        usual=reference.profile.clean_scores.cusum_max,
         low=categories.total_variation_low(distance, expected, effective, 0.05),
         floor=known.floor_on(window.weekday_rows),
         location=names[at],

@@ -6,8 +6,11 @@ needs, so windows add up and no training row is kept. Clean days, each left out 
 apart is normal. The products of normal scores, summed beside, name the pairs that changed.
 """
 
+import dataclasses
+import functools
 import math
-from collections.abc import Mapping
+import operator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +18,7 @@ import numpy.typing as npt
 from scipy import special
 
 from contracts.profile import BaselineProfile, ColumnProfile, JointProfile, NumericProfile
+from monitor.domain.days import clean_scores, standardised
 from monitor.domain.edges import Bins, Floats, Ints, single, thin
 from monitor.domain.multiplicity import q_values, z_of
 
@@ -92,7 +96,7 @@ class PairShift:
 class JointDrift:
     """The window's MMD (biased, squared) with its p-value among clean days; the p-value of the
     most changed correlation (over all pairs), and the pairs that changed. ``z`` is the normal score
-    of the smaller of the two, doubled."""
+    of the smaller of the two among two, in units of the training days' own."""
 
     rows: int
     mmd2: float
@@ -100,6 +104,8 @@ class JointDrift:
     pair_p: float
     z: float
     pairs: tuple[PairShift, ...]
+    usual: float = 0.0
+    """How high the CUSUM of ``z`` climbed over the training days themselves."""
 
 
 def build_joint(
@@ -118,29 +124,28 @@ def build_joint(
     split = day if day is not None and len(np.unique(day)) >= 7 else np.arange(n) * SPLITS // n
     _, at = np.unique(split, return_inverse=True)
     sizes = np.bincount(at)
-    total = np.stack(
-        [
-            compiled.features(part).sum(axis=0, dtype=np.float64)
-            for part in np.split(scores[np.argsort(at, kind="stable")], np.cumsum(sizes)[:-1])
-        ]
-    )
-    used = sizes >= max(0.2 * float(np.median(sizes)), 4.0)
-    if used.sum() < 2:
+    parts = np.split(scores[np.argsort(at, kind="stable")], np.cumsum(sizes)[:-1])
+    daily = [_sums(compiled, part) for part in parts if len(part) >= 0.2 * np.median(sizes)]
+    if len(daily) < 2 or min(len(part) for part in parts) < 4:
         return None
-    shape, scale = _clean_law(total[used], sizes[used].astype(np.float64))
+    whole = functools.reduce(operator.add, daily)
+    shape, scale = _clean_law(daily, whole)
     upper = np.triu_indices(len(compiled.columns))
-    products = scores.T @ scores / n
-    return JointProfile(
+    profile = JointProfile(
         columns=compiled.columns,
         seed=seed,
-        rows=n,
-        features=tuple((total.sum(axis=0) / n).round(7).tolist()),
-        products=tuple(products[upper].round(6).tolist()),
+        rows=whole.rows,
+        features=tuple((whole.features / whole.rows).round(7).tolist()),
+        products=tuple((whole.products / whole.rows)[upper].round(6).tolist()),
         clean_shape=shape,
         clean_scale=scale,
         rows_per_day=float(sizes.mean()),
-        pair_effect=_pair_effect(scores, at, np.flatnonzero(used), products),
+        pair_effect=_pair_effect(daily, whole),
     )
+    known = dataclasses.replace(compiled, profile=profile)
+    judged = [judge_joint(known, part, rows_min=4) for part in daily]
+    z = np.array([found.z for found in judged if found is not None])
+    return profile.model_copy(update={"clean_scores": clean_scores(z)})
 
 
 def joint_map(profile: BaselineProfile) -> JointMap | None:
@@ -153,9 +158,7 @@ def joint_map(profile: BaselineProfile) -> JointMap | None:
 
 def count_joint(compiled: JointMap, rows: Mapping[str, npt.ArrayLike]) -> JointSums:
     """The sums of some live rows: columns [n] by name."""
-    scores = compiled.normal_scores(rows)
-    features = compiled.features(scores).sum(axis=0, dtype=np.float64)
-    return JointSums(len(scores), features, scores.T @ scores)
+    return _sums(compiled, compiled.normal_scores(rows))
 
 
 def judge_joint(compiled: JointMap, window: JointSums, rows_min: int = 200) -> JointDrift | None:
@@ -171,12 +174,13 @@ def judge_joint(compiled: JointMap, window: JointSums, rows_min: int = 200) -> J
     scaled = mmd2 * min(effective, typical)
     p = float(special.gammaincc(known.clean_shape, scaled / known.clean_scale))
     pair_p, pairs = _pairs(known, window)
-    both = float(z_of(min(1.0, 2 * min(p, pair_p))))
-    return JointDrift(window.rows, mmd2, p, pair_p, both, pairs)
+    both = standardised(float(z_of(_smallest(min(p, pair_p), 2))), known.clean_scores)
+    usual = known.clean_scores.cusum_max
+    return JointDrift(window.rows, mmd2, p, pair_p, both, pairs, usual)
 
 
 def _pairs(known: JointProfile, window: JointSums) -> tuple[float, tuple[PairShift, ...]]:
-    """Bonferroni p-value of the most changed correlation, and the pairs with q < 0.05."""
+    """p-value of the most changed correlation among all, and the pairs with q < 0.05."""
     size = len(known.columns)
     before = np.zeros((size, size))
     before[np.triu_indices(size)] = known.products
@@ -191,7 +195,7 @@ def _pairs(known: JointProfile, window: JointSums) -> tuple[float, tuple[PairShi
     p = 2 * special.ndtr(-np.abs(z))
     q = q_values(p)
     order = np.argsort(-np.abs(z))[:PAIRS_NAMED]
-    return min(1.0, float(p.min()) * len(p)), tuple(
+    return _smallest(float(p.min()), len(p)), tuple(
         PairShift(
             known.columns[first[i]],
             known.columns[second[i]],
@@ -202,6 +206,11 @@ def _pairs(known: JointProfile, window: JointSums) -> tuple[float, tuple[PairShi
         for i in order
         if q[i] < 0.05
     )
+
+
+def _smallest(p: float, tests: int) -> float:
+    """p-value of the smallest of so many independent p-values (Šidák)."""
+    return -math.expm1(tests * math.log1p(-min(p, 1 - 1e-16)))
 
 
 def _correlations(products: Floats, first: Ints, second: Ints) -> Floats:
@@ -243,26 +252,31 @@ def _bin_scores(counts: Ints) -> Floats:
     return scores
 
 
-def _clean_law(total: Floats, sizes: Floats) -> tuple[float, float]:
+def _sums(compiled: JointMap, scores: Floats) -> JointSums:
+    features = compiled.features(scores).sum(axis=0, dtype=np.float64)
+    return JointSums(len(scores), features, scores.T @ scores)
+
+
+def _clean_law(daily: Sequence[JointSums], whole: JointSums) -> tuple[float, float]:
     """Gamma (shape, scale) by moments of en · MMD² of each day against the others."""
-    rows = float(sizes.sum())
-    rest = (total.sum(axis=0) - total) / (rows - sizes)[:, None]
-    gap = np.square(total / sizes[:, None] - rest).sum(axis=1)
-    scaled = gap / (1 / sizes + 1 / (rows - sizes))
-    mean, variance = float(scaled.mean()), float(scaled.var(ddof=1))
+    scaled = []
+    for part in daily:
+        rest = (whole.features - part.features) / (whole.rows - part.rows)
+        gap = part.features / part.rows - rest
+        scaled.append(float(gap @ gap) / (1 / part.rows + 1 / (whole.rows - part.rows)))
+    mean, variance = float(np.mean(scaled)), float(np.var(scaled, ddof=1))
     variance = max(variance, 1e-4 * mean * mean)
     return mean * mean / variance, variance / mean
 
 
-def _pair_effect(scores: Floats, at: Ints, days: Ints, products: Floats) -> float:
+def _pair_effect(daily: Sequence[JointSums], whole: JointSums) -> float:
     """From the 99 % quantile of clean days' standardised correlation changes, squared, over the
     normal law's; at least 1."""
-    first, second = np.triu_indices(products.shape[0], 1)
-    usual = np.arctanh(_correlations(products, first, second))
+    first, second = np.triu_indices(whole.products.shape[0], 1)
+    usual = np.arctanh(_correlations(whole.products, first, second))
     changes = []
-    for day in days:
-        rows = scores[at == day]
-        own = np.arctanh(_correlations(rows.T @ rows / len(rows), first, second))
-        changes.append(np.abs(own - usual) * math.sqrt(max(len(rows) - 3, 1)))
+    for part in daily:
+        own = np.arctanh(_correlations(part.products, first, second))
+        changes.append(np.abs(own - usual) * math.sqrt(max(part.rows - 3, 1)))
     spread = float(np.quantile(np.concatenate(changes), 0.99)) / 2.5758
     return max(1.0, spread * spread)

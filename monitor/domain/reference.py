@@ -117,7 +117,6 @@ def _days(profile: ColumnProfile, floors: tuple[float, ...], offsets: Floats | N
         floor=profile.floor_d,
         floor_by_weekday=floors,
         correlation=correlation,
-        # A seasonal reference rests mostly on the weekday's own rows.
-        baseline_effect=profile.design_effect * (1.0 if offsets is None else 7.0),
+        baseline_effect=profile.design_effect * (1.0 if offsets is None else days.SEASON_EFFECT),
         offsets=offsets,
     )

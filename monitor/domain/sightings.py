@@ -105,7 +105,7 @@ class Witness:
             )
             level = max(1.0, close) if finding.gross or finding.lasting else min(close, 0.99)
             yield self._see("drift", "ticket", level, text, name, evidence=evidence)
-            nulls = finding.nulls_total / finding.limit
+            nulls = finding.nulls_total / finding.nulls_limit
             yield self._see("null", "ticket", nulls, text, name, evidence=evidence)
             if drift.mean_shift is not None:
                 yield self._see(

@@ -4,7 +4,9 @@ Two rules, either of which suffices, judged once a day and column:
 
 - *gross*: false-discovery rate q < 0.05 over the run and the lower bound of the distance above the
   column's learned floor, in 2 of the last 3 windows;
-- *lasting*: the CUSUM of the column's daily scores is above the limit of the whole family.
+- *lasting*: the CUSUM of the column's daily scores is above the limit of the whole family, and
+  half as high again as it ever stood over the training days (days that follow each other are
+  alike, so a sum of independent scores is too optimistic).
 """
 
 from collections import deque
@@ -18,6 +20,7 @@ from monitor.domain.multiplicity import q_values, z_of
 
 Q_MAX = 0.05
 WINDOWS, NEEDED = 3, 2
+USUAL_TIMES = 1.5
 SIGMA_WINDOWS = 3
 """A mean beyond 2 σ in so many windows running is gross breakage."""
 
@@ -46,6 +49,8 @@ class Finding:
     shape_total: float
     nulls_total: float
     limit: float
+    """Of ``shape_total``; at least the family's."""
+    nulls_limit: float
 
     @property
     def ticket(self) -> bool:
@@ -70,7 +75,12 @@ def judge_joint_run(found: JointDrift, track: Track, columns: int) -> bool:
     It shares the budget of the run: its limit is that of ``columns`` columns.
     """
     track.shape = cusum.step(track.shape, found.z)
-    return track.shape > cusum.limit_for(2 * columns)
+    return track.shape > joint_limit(found, columns)
+
+
+def joint_limit(found: JointDrift, columns: int) -> float:
+    """The limit of the joint track."""
+    return max(cusum.limit_for(2 * columns), USUAL_TIMES * found.usual)
 
 
 def joint_sentence(found: JointDrift, track: Track, columns: int) -> str:
@@ -82,7 +92,7 @@ def joint_sentence(found: JointDrift, track: Track, columns: int) -> str:
     named = f"correlations changed: {pairs}" if pairs else "the joint distribution changed"
     return (
         f"{named}; evidence {track.shape:.1f} against a limit of "
-        f"{cusum.limit_for(2 * columns):.1f} on {found.rows} rows"
+        f"{joint_limit(found, columns):.1f} on {found.rows} rows"
     )
 
 
@@ -91,7 +101,7 @@ def sentence(finding: Finding, drift: ColumnDrift, days: int) -> str:
     if finding.nulls:
         return (
             f"{finding.column}: {drift.null_rate:.1%} of {drift.rows} rows have no usable value; "
-            f"evidence {finding.nulls_total:.1f} against a limit of {finding.limit:.1f}"
+            f"evidence {finding.nulls_total:.1f} against a limit of {finding.nulls_limit:.1f}"
         )
     what = (
         f"{finding.column}: distance {drift.distance:.3f} from training (most at "
@@ -122,14 +132,16 @@ def _judge(name: str, drift: ColumnDrift, track: Track, q: float, limit: float) 
     if compared:
         track.shape = cusum.step(track.shape, drift.z)
     track.nulls = cusum.step(track.nulls, float(z_of(drift.null_p)))
+    shape_limit = max(limit, USUAL_TIMES * drift.usual)
     return Finding(
         column=name,
         q=q,
         gross=sum(track.gross) >= NEEDED,
-        lasting=track.shape > limit,
+        lasting=track.shape > shape_limit,
         nulls=track.nulls > limit,
         beyond_two_sigma=track.beyond >= SIGMA_WINDOWS,
         shape_total=track.shape,
         nulls_total=track.nulls,
-        limit=limit,
+        limit=shape_limit,
+        nulls_limit=limit,
     )

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from contracts.profile import CleanScores
 from monitor.domain import days, edges
 
 ROWS = 2000
@@ -67,3 +68,31 @@ def test_categories_learn_their_weekday_mix() -> None:
     found = days.categorical_days(counts, weekdays)
     assert abs(found.weekday_offsets[5][0] + 0.3 * 5 / 7) < 0.02
     assert found.floor < 0.06
+
+
+def test_scores_of_independent_days_are_standard_and_their_sum_stays_low() -> None:
+    scores = days.numeric_days(_counts(np.zeros(70)), np.arange(70) % 7).scores
+    assert abs(scores.mean) < 0.6
+    assert 0.7 < scores.upper_std < 1.4
+    assert scores.cusum_max < 4.5
+
+
+def test_spells_of_weather_are_left_out_whole_and_raise_the_usual_sum() -> None:
+    spell = np.repeat(np.random.default_rng(6).normal(0, 0.5, size=14), 5)
+    found = days.numeric_days(_counts(spell), np.arange(70) % 7)
+    calm = days.numeric_days(_counts(np.zeros(70)), np.arange(70) % 7)
+    assert found.design_effect > 50
+    assert found.scores.cusum_max > calm.scores.cusum_max
+
+
+def test_a_live_score_is_never_made_larger() -> None:
+    calm = CleanScores(mean=-0.5, upper_std=0.5)
+    wild = CleanScores(mean=1.0, upper_std=2.0)
+    assert days.standardised(3.0, calm) == 3.0
+    assert days.standardised(3.0, wild) == 1.0
+
+
+def test_no_spread_and_a_constant_column_have_scores() -> None:
+    constant = np.full((30, 1), 100)
+    found = days.categorical_days(constant, np.arange(30) % 7)
+    assert np.isfinite(found.scores.cusum_max)

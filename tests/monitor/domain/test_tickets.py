@@ -4,7 +4,7 @@ import numpy as np
 
 from monitor.domain import drift, tickets, windows
 from monitor.domain.baseline import column_profile
-from monitor.domain.edges import Floats
+from monitor.domain.edges import Floats, Ints
 from monitor.domain.joint import JointDrift, PairShift
 from monitor.domain.reference import reference_of
 
@@ -93,3 +93,31 @@ def test_a_lasting_change_of_dependence_is_a_ticket_that_names_the_pair() -> Non
     text = tickets.joint_sentence(moved, track, 20)
     assert "a with b from +0.00 to +0.30" in text
     assert "500 rows" in text
+
+
+def test_a_calendar_column_that_is_constant_on_each_day_brings_no_ticket() -> None:
+    rng = np.random.default_rng(16)
+    day = np.repeat(np.arange(4, 4 + 63), 200)
+
+    def values(days: Ints) -> Ints:
+        # Local time: the first hours of a UTC day belong to the day before.
+        return (days + 3 - (rng.random(len(days)) < 0.1)) % 7
+
+    reference = reference_of(column_profile(values(day), day))
+    track = tickets.Track()
+    for today in range(100, 128):
+        found = drift.judge_column(
+            reference,
+            windows.count_column(reference, values(np.full(300, today)), weekday=(today + 3) % 7),
+        )
+        (finding,) = tickets.judge_run({"weekday": found}, {"weekday": track})
+        assert not finding.ticket
+
+
+def test_a_column_whose_training_days_cluster_needs_more_to_be_believed() -> None:
+    spells = np.repeat(np.random.default_rng(17).normal(0, 0.5, size=12), 5)
+    sample = np.concatenate([RNG.normal(shift, size=500) for shift in spells])
+    clustered = reference_of(column_profile(sample, np.repeat(np.arange(4, 64), 500)))
+    found = drift.judge_column(clustered, windows.count_column(clustered, RNG.normal(size=500)))
+    (finding,) = tickets.judge_run({"x": found}, {"x": tickets.Track()})
+    assert finding.limit == max(finding.nulls_limit, 1.5 * found.usual)
