@@ -1,6 +1,8 @@
 """A whole replica on a real Redis, its registry away: what it saw last is on its disk."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -142,3 +144,33 @@ async def test_a_peer_that_speaks_no_frames_is_hung_up_on(settings: InferenceSet
         assert gateway.transport is not None
         gateway.transport.write(b"GET / HTTP/1.1\r\n\r\n" * 4)
         await until(lambda: gateway.lost)
+
+
+async def test_a_stalled_store_degrades_answers_within_their_deadline(
+    settings: InferenceSettings, redis_url: str
+) -> None:
+    patient = settings.model_copy(update={"features_timeout_ms": 50.0})
+    with redis.Redis.from_url(redis_url) as client:
+        pid = int(client.info("server")["process_id"])
+    async with running(patient) as (inference, gateway):
+        gateway.send(1, orjson.dumps(body("a")))
+        await until(lambda: 1 in gateway.answers)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            for frame_id in range(2, 12):
+                gateway.send(frame_id, orjson.dumps(body("a")))
+                await until(lambda frame_id=frame_id: frame_id in gateway.answers, 1.0)  # type: ignore[misc]
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert {answer.status for answer in gateway.answers.values()} == {200}
+        told = orjson.loads(gateway.answers[9].body)
+        assert {one["status"] for one in told["degraded"]} == {"UNAVAILABLE"}
+        await until(lambda: inference.features.connected)
+        gateway.send(99, orjson.dumps(body("a")))
+        await until(lambda: 99 in gateway.answers)
+        recovered = orjson.loads(gateway.answers[99].body)
+        assert {one["status"] for one in recovered["degraded"]} == {"DEFAULTED"}
+        await until(lambda: inference.spool.bytes_waiting == 0)  # nothing of it is lost
+    with redis.Redis.from_url(redis_url) as client:
+        sequences = {int(entry[b"s"]) for _, entry in client.xrange(STREAM)}
+    assert sequences == set(range(1, 13))

@@ -1,0 +1,258 @@
+"""What is loaded follows the routing table; serving never waits for it, and never fails by it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from contracts.golden import GoldenSet, GoldenTensor
+from contracts.manifest import FileEntry, Manifest
+from contracts.routing import Arm, ModelRoute, ReplicaReport, RoutingTable
+from inference.adapters.artifacts_disk import DiskArtifacts
+from inference.load import Load
+from inference.ports import RegistryAway
+from kit.clock import SystemClock
+from tests.inference.parts import House, body, logistic_model, manifest_for
+
+
+@dataclass
+class FakeRegistry:
+    """Versions by number; may be away, may hand out rotten bytes."""
+
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+    kept: RoutingTable | None = None
+    reports: list[ReplicaReport] = field(default_factory=list)
+    away: bool = False
+    downloads: int = 0
+
+    def publish(self, version: str, content: bytes, **changes: Any) -> None:
+        manifest = manifest_for(content, **changes)
+        self.manifests[version] = manifest
+        self.files[manifest.files[0].sha256] = content
+
+    async def table(self, known: int | None, wait_s: float) -> RoutingTable | None:
+        raise RegistryAway("this fake is not polled")
+
+    async def manifest(self, model: str, version: str) -> Manifest:
+        if self.away or version not in self.manifests:
+            raise RegistryAway("away")
+        return self.manifests[version]
+
+    async def download(self, sha256: str) -> AsyncIterator[bytes]:
+        self.downloads += 1
+        if self.away:
+            raise RegistryAway("away")
+        yield self.files[sha256]
+
+    async def report(self, report: ReplicaReport) -> None:
+        self.reports.append(report)
+
+    def last_table(self) -> RoutingTable | None:
+        return self.kept
+
+    async def keep_table(self, table: RoutingTable) -> None:
+        self.kept = table
+
+
+@dataclass
+class Loading:
+    """The verb around a fake registry, real files, real models."""
+
+    registry: FakeRegistry
+    house: House
+    load: Load
+
+    async def route(self, epoch: int, *arms: tuple[str, float], **route: Any) -> None:
+        made = tuple(
+            Arm(version=version, variant="canary" if index else "production", weight=weight)
+            for index, (version, weight) in enumerate(arms)
+        )
+        self.load.offer(RoutingTable(epoch=epoch, models={"risk": ModelRoute(arms=made, **route)}))
+        await self.load.apply()
+        self.house.fleet = self.load.fleet
+
+    def states(self) -> dict[str, str]:
+        return {one.version: one.state for one in self.load.report().versions}
+
+
+@pytest.fixture
+async def loading(tmp_path: Path) -> AsyncIterator[Loading]:
+    registry, house = FakeRegistry(), House()
+    house.reader.values = {"a": [1.0] * 10}
+    with ThreadPoolExecutor(1) as executor:
+        yield Loading(registry, house, load_of(registry, house, executor, tmp_path))
+    await house.close()
+
+
+def load_of(
+    registry: FakeRegistry, house: House, executor: ThreadPoolExecutor, folder: Path
+) -> Load:
+    return Load(
+        replica="r",
+        push_url=None,
+        registry=registry,
+        artifacts=DiskArtifacts(folder, registry.download, 1 << 20),
+        builder=house.builder,
+        executor=executor,
+        clock=SystemClock(),
+        poll_s=1.0,
+        report_every_s=1.0,
+    )
+
+
+async def test_twenty_reloads_under_load_fail_no_request(loading: Loading) -> None:
+    for version in range(1, 22):
+        loading.registry.publish(str(version), logistic_model([version / 100] * 10))
+    await loading.route(1, ("1", 1.0))
+    answers, stopped = [], False
+
+    async def ask_on() -> None:
+        while not stopped:
+            loading.house.fleet = loading.load.fleet
+            answers.extend(await loading.house.ask(body("a"), body("a")))
+            await asyncio.sleep(0)
+
+    asking = [asyncio.ensure_future(ask_on()) for _ in range(4)]
+    for version in range(2, 22):
+        loading.load.offer(
+            RoutingTable(
+                epoch=version,
+                models={
+                    "risk": ModelRoute(
+                        arms=(Arm(version=str(version), variant="production", weight=1.0),)
+                    )
+                },
+            )
+        )
+        await loading.load.apply()
+    stopped = True
+    await asyncio.gather(*asking)
+    assert {answer.status for answer in answers} == {200}
+    versions = {orjson.loads(answer.body)["version"] for answer in answers}
+    assert len(versions) > 5
+    assert loading.states() == {"21": "ready"}
+
+
+async def test_a_version_that_cannot_be_loaded_keeps_the_old_route(loading: Loading) -> None:
+    loading.registry.publish("1", logistic_model([0.1] * 10))
+    loading.registry.publish("2", b"not a model")
+    await loading.route(1, ("1", 1.0))
+    await loading.route(2, ("1", 0.5), ("2", 0.5))
+    (answer,) = await loading.house.ask(body("a"))
+    assert orjson.loads(answer.body)["version"] == "1"
+    assert loading.states() == {"1": "ready", "2": "failed"}
+    reasons = {one.version: one.reason for one in loading.load.report().versions}
+    assert "ONNX" in reasons["2"]
+
+
+async def test_a_rotten_download_is_refused_and_a_sound_one_taken_later(
+    loading: Loading,
+) -> None:
+    content = logistic_model([0.1] * 10)
+    loading.registry.publish("1", content)
+    (sha256,) = loading.registry.files
+    loading.registry.files[sha256] = content[:-1] + b"x"
+    await loading.route(1, ("1", 1.0))
+    assert loading.states() == {"1": "failed"}
+    assert loading.load.missing() == ["model risk is not loaded"]
+    (answer,) = await loading.house.ask(body("a"))
+    assert (answer.status, answer.retryable) == (503, True)
+    loading.registry.files[sha256] = content
+    await loading.load.apply()
+    assert loading.states() == {"1": "ready"}
+
+
+async def test_a_file_that_rots_on_disk_is_brought_again(loading: Loading, tmp_path: Path) -> None:
+    content = logistic_model([0.1] * 10)
+    loading.registry.publish("1", content)
+    await loading.route(1, ("1", 1.0))
+    (sha256,) = loading.registry.files
+    (tmp_path / sha256).write_bytes(b"rot")
+    artifacts = DiskArtifacts(tmp_path, loading.registry.download, 1 << 20)
+    assert await artifacts.bring(sha256, len(content)) == content
+    assert loading.registry.downloads == 2
+    await artifacts.bring(sha256, len(content))
+    assert loading.registry.downloads == 2
+
+
+async def test_golden_answers_that_differ_stop_a_version(loading: Loading) -> None:
+    content = logistic_model([0.1] * 10)
+    rows = np.ones((4, 10), np.float32)
+    for version, answer in (("1", 1 / (1 + np.exp(-1.0))), ("2", 0.9)):
+        golden = golden_for(rows, [[1 - answer, answer]] * 4)
+        loading.registry.publish(version, content)
+        manifest = loading.registry.manifests[version]
+        entry = FileEntry(path="golden.json", sha256=_sha(golden), size_bytes=len(golden))
+        loading.registry.files[entry.sha256] = golden
+        loading.registry.manifests[version] = manifest.model_copy(
+            update={"files": (*manifest.files, entry)}
+        )
+    await loading.route(1, ("1", 1.0), warm=("2",))
+    assert loading.states() == {"1": "ready", "2": "failed"}
+
+
+async def test_another_fingerprint_of_the_features_is_refused(loading: Loading) -> None:
+    loading.registry.publish("1", logistic_model([0.1] * 10), feature_fingerprint="0" * 64)
+    await loading.route(1, ("1", 1.0))
+    assert loading.states() == {"1": "failed"}
+
+
+async def test_an_older_table_changes_nothing(loading: Loading) -> None:
+    loading.registry.publish("1", logistic_model([0.1] * 10))
+    loading.registry.publish("2", logistic_model([0.2] * 10))
+    await loading.route(5, ("2", 1.0))
+    await loading.route(4, ("1", 1.0))
+    assert loading.load.fleet.epoch == 5
+
+
+async def test_the_table_in_effect_is_kept_for_a_start_without_registry(
+    loading: Loading, tmp_path: Path
+) -> None:
+    loading.registry.publish("1", logistic_model([0.1] * 10))
+    await loading.route(3, ("1", 1.0))
+    with ThreadPoolExecutor(1) as executor:
+        again = load_of(loading.registry, loading.house, executor, tmp_path)
+        loading.registry.files.clear()  # no download is possible any more
+        await again.start()
+        assert again.fleet.epoch == 3
+        assert again.missing() == []
+
+
+async def test_a_version_no_table_names_is_closed_when_nothing_holds_it(
+    loading: Loading,
+) -> None:
+    loading.registry.publish("1", logistic_model([0.1] * 10))
+    loading.registry.publish("2", logistic_model([0.2] * 10))
+    await loading.route(1, ("1", 1.0))
+    old = loading.load.fleet.versions["risk", "1"]
+    old.in_use += 1
+    await loading.route(2, ("2", 1.0))
+    assert loading.states() == {"1": "draining", "2": "ready"}
+    old.in_use -= 1
+    await loading.load.apply()
+    assert loading.states() == {"2": "ready"}
+
+
+def golden_for(rows: Any, answers: Any) -> bytes:
+    def tensor(values: Any) -> GoldenTensor:
+        array = np.asarray(values, np.float32)
+        flat = tuple(float(value) for value in array.reshape(-1))
+        return GoldenTensor(dtype="float32", shape=array.shape, values=flat)
+
+    golden = GoldenSet(
+        rows=len(rows), inputs={"input": tensor(rows)}, outputs={"probabilities": tensor(answers)}
+    )
+    return golden.model_dump_json().encode()
+
+
+def _sha(content: bytes) -> str:
+    from hashlib import sha256
+
+    return sha256(content).hexdigest()
