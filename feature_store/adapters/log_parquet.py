@@ -114,10 +114,10 @@ class ParquetLog:
             sealed = max(sealed, last)
             if last > after_seq and (up_to_seq is None or first <= up_to_seq):
                 parts.append(_fitted(self._segment(path), wanted))
-        for name, table in tail:
-            if name == source.name and len(table) and table["__seq"][-1].as_py() > after_seq:
-                rows = table.filter(pc.field("__seq") > sealed) if sealed else table
-                parts.append(_fitted(rows, wanted))
+        for table in _frames_after(tail, source.name, after_seq):
+            overlaps = table["__seq"][0].as_py() <= sealed  # sealed while this was read
+            rows = table.filter(pc.field("__seq") > sealed) if overlaps else table
+            parts.append(_fitted(rows, wanted))
         whole = pa.concat_tables(parts) if parts else wanted.empty_table()
         return _between(whole, after_seq, up_to_seq)
 
@@ -131,6 +131,24 @@ class ParquetLog:
                     "from a copy: its rows are in no other place"
                 ) from error
         return self._segments[path]
+
+
+def _frames_after(
+    tail: Sequence[tuple[str, pa.Table]], source: str, after_seq: int
+) -> list[pa.Table]:
+    """The source's frames with a row after that position, in order.
+
+    Looked for from the end: the tail may hold ten thousand frames, and what is read is the last.
+    """
+    found = []
+    for name, table in reversed(tail):
+        if not len(table):
+            continue
+        if table["__seq"][-1].as_py() <= after_seq:
+            break
+        if name == source:
+            found.append(table)
+    return found[::-1]
 
 
 def _fitted(table: pa.Table, wanted: pa.Schema) -> pa.Table:
