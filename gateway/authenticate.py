@@ -17,7 +17,7 @@ from gateway.settings import Issuer
 from kit.clock import Clock
 from kit.problems import Problem
 
-TOKENS_KEPT_MAX = 4096
+PROVEN_MAX = 4096
 TOKEN_LEEWAY_S = 30
 _NO = "Send a valid API key or token in the Authorization header (Bearer) or in X-API-Key."
 
@@ -53,35 +53,44 @@ class Authenticate:
         self._issuers = {issuer.issuer: issuer for issuer in issuers}
         self._token_policy = token_policy
         self._clock = clock
-        self._principals: dict[str, Principal] = {}
-        self._tokens: OrderedDict[bytes, Principal] = OrderedDict()
+        self._proven: OrderedDict[bytes, Principal] = OrderedDict()
 
     def now(self, credential: bytes) -> Principal | None:
         """The principal of a key, or of a token seen before; None when only ``later`` can tell.
 
         Raises ``Problem`` (unauthenticated).
         """
+        # A digest as the cache's key: how long the look-up takes tells nothing about a credential.
+        mark = hashlib.sha256(credential).digest()
+        known = self._proven.get(mark)
         if credential.startswith(b"ll_"):
-            return self._of_key(credential)
+            return self._live_key(known or self._prove_key(credential, mark))
         if not credential or not self._issuers or credential.count(b".") != 2:
             raise Problem(ProblemCode.UNAUTHENTICATED, _NO)
-        known = self._tokens.get(hashlib.sha256(credential).digest())
         if known is not None and (known.expires_us or 0) <= self._clock.wall_us():
             raise Problem(ProblemCode.UNAUTHENTICATED, "The token has expired.")
         return known
 
-    def _of_key(self, credential: bytes) -> Principal:
+    def _prove_key(self, credential: bytes, mark: bytes) -> Principal:
         record = self._ring.get(read_key(credential) or "")
         if not proves(credential, record, self._ring.pepper) or record is None:
             raise Problem(ProblemCode.UNAUTHENTICATED, _NO)
-        if not record.live(self._clock.wall_us()):
+        policy = Policy(record.quota_rows, record.window_s)
+        return self._keep(mark, Principal(record.caller(), record.id, policy, record))
+
+    def _live_key(self, known: Principal) -> Principal:
+        record = self._ring.get(known.account)
+        if record is not known.record:  # it was revoked since, or changed
+            known.record = record
+        if record is None or not record.live(self._clock.wall_us()):
             raise Problem(ProblemCode.UNAUTHENTICATED, "The key has expired or was revoked.")
-        known = self._principals.get(record.id)
-        if known is None or known.record is not record:
-            policy = Policy(record.quota_rows, record.window_s)
-            known = Principal(record.caller(), record.id, policy, record)
-            self._principals[record.id] = known
         return known
+
+    def _keep(self, mark: bytes, principal: Principal) -> Principal:
+        self._proven[mark] = principal
+        while len(self._proven) > PROVEN_MAX:
+            self._proven.popitem(last=False)
+        return principal
 
     async def later(self, credential: bytes) -> Principal:
         """Verify a token, fetching its issuer's keys if need be. Raises ``Problem``."""
@@ -100,10 +109,7 @@ class Authenticate:
         principal = Principal(
             Caller(name[:128], known), name, self._token_policy, expires_us=expires_us
         )
-        self._tokens[hashlib.sha256(credential).digest()] = principal
-        while len(self._tokens) > TOKENS_KEPT_MAX:
-            self._tokens.popitem(last=False)
-        return principal
+        return self._keep(hashlib.sha256(credential).digest(), principal)
 
     async def _verified(self, token: str) -> tuple[Issuer, dict[str, Any]]:
         unproven = jwt.decode(token, options={"verify_signature": False})
