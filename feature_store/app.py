@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from fastapi import FastAPI
 
 from feature_store import metrics
+from feature_store.adapters.engine_by_size import BySizeEngine
 from feature_store.adapters.log_parquet import LogWriter
 from feature_store.adapters.online_redis import RedisStore
 from feature_store.adapters.quarantine_files import QuarantineFiles
@@ -15,13 +16,17 @@ from feature_store.apply import apply_rows
 from feature_store.materialize import Materializer
 from feature_store.online import OnlineReader
 from feature_store.push import Pusher
+from feature_store.retrieve import Jobs
+from feature_store.routes import historical as historical_routes
+from feature_store.routes import knowledge as knowledge_routes
 from feature_store.routes import online as online_routes
 from feature_store.routes import push as push_routes
 from feature_store.settings import FeatureStoreSettings
+from feature_store.verify import Verifier
 from kit.app import create_app
 from kit.clock import Clock, clock_from
 from kit.redis_pipeline import PipelinedRedis
-from kit.tasks import TaskOwner
+from kit.tasks import TaskOwner, periodic
 from shared_features import Catalogue, FeatureView, WindowView, load_catalogue
 
 NEWEST_AMONG = 50_000
@@ -41,6 +46,10 @@ def build(settings: FeatureStoreSettings, clock: Clock | None = None) -> FastAPI
     disk = ThreadPoolExecutor(1, "feature-log")
     pusher = Pusher(catalogue, log, quarantine, clock, disk, _newest_us(catalogue, log))
     reader = OnlineReader(readers, settings.namespace)
+    engine = BySizeEngine(settings.duckdb_from_bytes)
+    retrieving = ThreadPoolExecutor(1, "historical")
+    jobs = Jobs(settings.directory / "jobs", retrieving, settings.jobs_kept_max)
+    verifier = Verifier(catalogue, log.reader, store, reader, engine, clock, settings.namespace)
     metrics.BUSINESS_TIME.set_function(lambda: clock.now_us() / 1e6)
     metrics.LOG_SEQ.set_function(lambda: log.last_seq)
     metrics.APPLIED_SEQ.set_function(materializer.applied_seq)
@@ -54,10 +63,13 @@ def build(settings: FeatureStoreSettings, clock: Clock | None = None) -> FastAPI
         await writers.start()
         async with TaskOwner() as tasks:
             tasks.start("materialize", materializer.run, restart=True)
+            verify = periodic(verifier.sample_all, settings.verify_every_s)
+            tasks.start("verify", verify, restart=True)
             yield
         await readers.stop()
         await writers.stop()
         disk.shutdown()
+        retrieving.shutdown(wait=False, cancel_futures=True)
         log.close()
 
     def ready() -> list[str]:
@@ -80,6 +92,23 @@ def build(settings: FeatureStoreSettings, clock: Clock | None = None) -> FastAPI
                 applied_wait_s=settings.applied_wait_s,
             ),
             online_routes.router(online_routes.Plans(catalogue, reader), reader, clock),
+            historical_routes.router(
+                catalogue,
+                log.reader,
+                engine,
+                jobs,
+                rows_max=settings.job_rows_max,
+                arrow_bytes_max=settings.arrow_bytes_max,
+            ),
+            knowledge_routes.router(
+                catalogue,
+                log.reader,
+                engine,
+                quarantine,
+                materializer.applied_by_view,
+                verifier,
+                clock,
+            ),
         ],
         lifespan=lifespan,
         ready=ready,

@@ -19,15 +19,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa
-
-from contracts.served import STATUSES
 from feature_store.adapters.dataframes import from_arrow, to_arrow
+from feature_store.adapters.engine_by_size import BySizeEngine
+from feature_store.adapters.engine_duckdb import DuckdbEngine
 from feature_store.adapters.engine_numpy import NumpyEngine
 from feature_store.adapters.log_parquet import LogWriter, ParquetLog
 from feature_store.adapters.quarantine_files import QuarantineFiles
 from feature_store.domain.as_of import Mode
-from feature_store.join_as_of import Historical, join_as_of, labels_of
+from feature_store.join_as_of import join_as_of, labels_of, with_columns
 from feature_store.look_up import Answered, look_up
 from feature_store.online import OnlineReader, Pipeline
 from feature_store.ports import HistoricalEngine
@@ -37,11 +36,9 @@ from kit.redis_pipeline import PipelinedRedis
 from shared_features import Catalogue, CompiledService, load_catalogue
 
 EngineName = Literal["auto", "numpy", "duckdb"]
+DUCKDB_FROM_BYTES = 2 << 30
 READ_TIMEOUT_MS = 1000.0
 NAMESPACE = "ll"
-AGE_SUFFIX = "__age_us"
-STATUS_SUFFIX = "__status"
-_STATUS_NAMES = pa.array(STATUSES)
 
 
 class FeatureStore:
@@ -112,16 +109,11 @@ class FeatureStore:
             service,
             labels,
             self.log,
-            self.engine(engine),
+            engine_named(engine),
             mode=mode,
             as_of_seq=as_of_seq,
         )
         return from_arrow(with_columns(table, joined, statuses=statuses), entity_df)
-
-    def engine(self, name: EngineName) -> HistoricalEngine:
-        """The engine of that name; ``auto`` chooses by the size of the log."""
-        assert name in ("auto", "numpy")
-        return NumpyEngine()
 
     def get_online_features(
         self,
@@ -171,6 +163,17 @@ class FeatureStore:
         return asyncio.run(push())
 
 
+def engine_named(name: str) -> HistoricalEngine:
+    """The historical engine of that name."""
+    if name == "numpy":
+        return NumpyEngine()
+    if name == "duckdb":
+        return DuckdbEngine()
+    if name == "auto":
+        return BySizeEngine(DUCKDB_FROM_BYTES)
+    raise ValueError(f"there is no historical engine {name!r}; use auto, numpy or duckdb")
+
+
 def compile_asked(
     catalogue: Catalogue,
     feature_refs: Sequence[str] | None,
@@ -184,16 +187,3 @@ def compile_asked(
         return catalogue.compile(feature_service)
     assert feature_refs is not None
     return catalogue.compile_refs(feature_refs, aliases)
-
-
-def with_columns(table: pa.Table, joined: Historical, *, statuses: bool) -> pa.Table:
-    """The given columns, then the refs, then their statuses."""
-    for ref, column in joined.columns.items():
-        table = table.append_column(ref, column.values)
-    if statuses:
-        for ref, column in joined.columns.items():
-            named = pa.DictionaryArray.from_arrays(
-                pa.array(column.status.astype("int8")), _STATUS_NAMES
-            )
-            table = table.append_column(ref + STATUS_SUFFIX, named.dictionary_decode())
-    return table

@@ -1,12 +1,13 @@
 """Historical features: what serving would have answered for each row at its instant."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from contracts.served import STATUSES
 from feature_store.domain.as_of import Mode
 from feature_store.domain.join import NO_AGE, JoinedColumn, float_vector, typed
 from feature_store.domain.schema import ARROW_TYPES, INSTANT, Int64s
@@ -15,6 +16,8 @@ from feature_store.ports import HistoricalEngine, LogReader
 from shared_features import CompiledService, DefinitionError, MissingField, OnDemand
 from shared_features.dtypes import FIXED
 
+STATUS_SUFFIX = "__status"
+_STATUS_NAMES = pa.array(STATUSES)
 Progress = Callable[[int, int], None]
 """Called with (views joined, views in all)."""
 
@@ -167,6 +170,13 @@ def joined_output(values: Any, dtype: str) -> JoinedColumn:
     return JoinedColumn(array, status, np.full(len(status), NO_AGE, np.int64))
 
 
-def refs_of(columns: Sequence[str]) -> list[str]:
-    """The refs among column names (status and age columns left out)."""
-    return [name for name in columns if ":" in name and "__" not in name]
+def with_columns(table: pa.Table, joined: Historical, *, statuses: bool) -> pa.Table:
+    """The given columns, then the refs, then their statuses."""
+    for ref, column in joined.columns.items():
+        table = table.append_column(ref, column.values)
+    if statuses:
+        for ref, column in joined.columns.items():
+            codes = pa.array(column.status.astype("int8"))
+            named = pa.DictionaryArray.from_arrays(codes, _STATUS_NAMES)
+            table = table.append_column(ref + STATUS_SUFFIX, named.dictionary_decode())
+    return table

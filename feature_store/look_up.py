@@ -11,6 +11,7 @@ from contracts.served import STATUSES
 from feature_store.domain.intake import parse_value
 from feature_store.domain.plan import NO_AGE, Column, FeaturePlan, LookedUp
 from feature_store.domain.statuses import NULL_VALUE, PRESENT
+from feature_store.metrics import LOOK_UP_SECONDS, count_statuses
 from feature_store.online import OnlineReader
 from kit.clock import Clock
 from kit.deadline import Deadline
@@ -73,9 +74,13 @@ async def look_up(
 ) -> Answered:
     """Look up and compute every ref of the plan's service."""
     service = plan.service
+    began_ns = clock.monotonic_ns()
     request = request_columns(service, entity_rows)
     found = await reader.look_up(plan, entity_rows, clock.now_us(), deadline)
     columns = {**found.columns, **computed(service, found, request)}
+    LOOK_UP_SECONDS.observe((clock.monotonic_ns() - began_ns) / 1e9)
+    for feature in service.features:
+        count_statuses(feature.ref.partition(":")[0].partition("@")[0], columns[feature.ref].status)
     dtypes = {feature.ref: feature.dtype for feature in service.features}
     return Answered({ref: columns[ref] for ref in service.refs}, dtypes, found.now_us)
 

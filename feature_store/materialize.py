@@ -60,10 +60,9 @@ class Materializer:
         self.caught_up_once = False
         """Whether the store has held all that the log held, since this process started."""
 
-    @property
-    def writers(self) -> Mapping[str, ViewWriter]:
-        """The writers by view name."""
-        return {writer.view.name: writer for writer in self._writers}
+    def applied_by_view(self) -> dict[str, int]:
+        """View name -> the position up to which it is applied."""
+        return {w.view.name: self.applied.get(w.fingerprint, 0) for w in self._writers}
 
     def applied_seq(self) -> int:
         """The position up to which every view is applied."""

@@ -1,8 +1,11 @@
 """Every instrument of the feature store. Sources and views are the definitions' own."""
 
-from prometheus_client import Counter, Gauge
+import numpy as np
+import numpy.typing as npt
+from prometheus_client import Counter, Gauge, Histogram
 
-from kit.telemetry import REGISTRY
+from contracts.served import STATUSES
+from kit.telemetry import LATENCY_BUCKETS_S, REGISTRY
 
 PUSHED = Counter(
     "feature_store_rows_pushed_total",
@@ -36,3 +39,30 @@ APPLIED_SEQ = Gauge(
 ONLINE_CONNECTED = Gauge(
     "feature_store_online_connected", "1 while the online store answers.", registry=REGISTRY
 )
+VALUES = Counter(
+    "feature_values_total",
+    "Values answered by look-ups of this service, by status: a view's null, missing and stale "
+    "rates are its shares of NULL_VALUE, NOT_FOUND and OUTSIDE_MAX_AGE.",
+    ["view", "status"],
+    registry=REGISTRY,
+)
+PARITY = Counter(
+    "feature_parity_total",
+    "Comparisons of what is served with the log: match, stale (the store was behind the log) or "
+    "mismatch (which must never happen).",
+    ["view", "class"],
+    registry=REGISTRY,
+)
+LOOK_UP_SECONDS = Histogram(
+    "feature_look_up_seconds",
+    "Duration of a look-up through this service.",
+    buckets=LATENCY_BUCKETS_S,
+    registry=REGISTRY,
+)
+
+
+def count_statuses(view: str, status: npt.NDArray[np.uint8]) -> None:
+    """Add a column of statuses to a view's counts."""
+    for code, count in enumerate(np.bincount(status).tolist()):
+        if count:
+            VALUES.labels(view, STATUSES[code]).inc(count)

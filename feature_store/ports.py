@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
@@ -23,9 +24,24 @@ class LogReader(Protocol):
     def last_seq(self) -> int:
         """Position of the last row; 0 when there is none."""
 
+    def parts(self, source: Source) -> "LogParts":
+        """The files of a source, and the rows that are in none yet."""
+
+    def bytes_of(self, source: Source) -> int:
+        """About how much memory the source's rows take."""
+
     def read(self, source: Source, after_seq: int = 0, up_to_seq: int | None = None) -> pa.Table:
         """Rows of a source with ``after_seq < seq <= up_to_seq``, in order of seq
         (``domain.schema.source_schema``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogParts:
+    """Where a source's rows lie, for engines that read files themselves."""
+
+    files: list[Path]
+    rest: pa.Table
+    """Rows that are in no file yet."""
 
 
 class HistoricalEngine(Protocol):

@@ -5,15 +5,22 @@
 --     writes only if the present value is absent (guarded = 0), begins with the guard (1), or is
 --     the guard (2).
 --     1 written, 0 somebody else wrote.
--- Times and positions are below 2^53 in size, so Lua's numbers compare them exactly.
 local key, present = KEYS[1], redis.call('HGET', KEYS[1], ARGV[2])
 if ARGV[1] == 'newer' then
   local record = ARGV[3]
   if present then
     if math.floor(string.byte(present, 33) / 2) % 2 == 1 then return 2 end
-    local e1, c1, s1 = struct.unpack('<i8i8i8', present)
-    local e2, c2, s2 = struct.unpack('<i8i8i8', record)
-    if e2 < e1 or (e2 == e1 and (c2 < c1 or (c2 == c1 and s2 <= s1))) then return 0 end
+    -- event, created, seq as low and high halves: a Lua number holds no whole int64
+    local a = {struct.unpack('<I4i4I4i4I4i4', present)}
+    local b = {struct.unpack('<I4i4I4i4I4i4', record)}
+    local greater = false
+    for _, i in ipairs({2, 1, 4, 3, 6, 5}) do
+      if a[i] ~= b[i] then
+        greater = b[i] > a[i]
+        break
+      end
+    end
+    if not greater then return 0 end
   end
   redis.call('HSET', key, ARGV[2], record)
   return 1

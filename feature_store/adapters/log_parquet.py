@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from feature_store.adapters.frames import encode_frame, read_frames
 from feature_store.domain.intake import stamp
 from feature_store.domain.schema import source_schema
+from feature_store.ports import LogParts
 from shared_features import Source
 
 SEAL_BYTES = 32 << 20
@@ -93,6 +94,28 @@ class ParquetLog:
         if not self.folder.is_dir():
             return []
         return [path.name for path in self.folder.iterdir() if path.is_dir()]
+
+    def parts(self, source: Source) -> LogParts:
+        """The sealed segments, and the rows of the tail."""
+        tail = self.tail()
+        segments = self.segments(source.name)
+        sealed = max((last for _, last, _ in segments), default=0)
+        schema = source_schema(source)
+        rows = [
+            _fitted(table.filter(pc.field("__seq") > sealed), schema)
+            for name, table in tail
+            if name == source.name
+        ]
+        rest = pa.concat_tables(rows) if rows else schema.empty_table()
+        return LogParts([path for _, _, path in segments], rest)
+
+    def bytes_of(self, source: Source) -> int:
+        """Uncompressed size of the sealed segments, by their footers."""
+        total = 0
+        for _, _, path in self.segments(source.name):
+            footer = pq.read_metadata(path)
+            total += sum(footer.row_group(i).total_byte_size for i in range(footer.num_row_groups))
+        return total
 
     def read(self, source: Source, after_seq: int = 0, up_to_seq: int | None = None) -> pa.Table:
         """Rows with ``after_seq < seq <= up_to_seq``, in order of seq."""

@@ -55,6 +55,7 @@ class WindowLayout:
             cell += [(f"{part}{index}", "<i8") for part in ("n", "hi", "lo", "min", "max")]
             cell += [(f"parts{index}", "<i4")]
         self.cell = np.dtype(cell)
+        self.no_cells: Raw = np.zeros(0, self.cell)
 
     def _fields(self, index: int) -> list[tuple[str, str]]:
         is_float = self.names[index] in self.floats

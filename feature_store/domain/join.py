@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from feature_store.domain.as_of import Mode, as_of, outside_age
 from feature_store.domain.cells import WindowLayout
 from feature_store.domain.keys import key_codes
-from feature_store.domain.schema import ARROW_TYPES, INSTANT, Int64s, row_times
+from feature_store.domain.schema import ARROW_TYPES, INSTANT, Int64s, RowTimes, row_times
 from feature_store.domain.spans import span_of
 from feature_store.domain.statuses import NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT
 from feature_store.domain.window_join import counted_rows, window_join
@@ -65,6 +65,13 @@ def _join_latest(
 ) -> Joined:
     times = row_times(rows, view.source.lag_us)
     found = as_of(row_codes, times, label_codes, label_us, mode)
+    return judged(view, rows, times, found, label_us)
+
+
+def judged(
+    view: FeatureView, rows: pa.Table, times: RowTimes, found: Int64s, label_us: Int64s
+) -> Joined:
+    """The features of the row that each label sees (−1: none), by deletion and by age."""
     hit, at = found >= 0, np.maximum(found, 0)
     status = np.full(len(found), NOT_FOUND, np.uint8)
     age = np.full(len(found), NO_AGE, np.int64)

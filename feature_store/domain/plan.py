@@ -189,6 +189,8 @@ class _Group:
             ]
         except KeyError as error:
             raise MissingField(str(error.args[0]), "the look-up") from None
+        if len(found) == len(rows):
+            return list(found), None
         return list(found), np.array(index, np.int64)
 
 
@@ -244,7 +246,7 @@ class _LatestReader(_Reader):
         status = found.status
         if self._max_age is not None:
             status[(status == PRESENT) & (found.age > self._max_age)] = OUTSIDE_MAX_AGE
-        age = np.where(status == NOT_FOUND, NO_AGE, found.age)
+        age = found.age  # −1 where nothing was found
         for feature, refs in self.refs.items():
             column = found.column(feature, self.dtypes[feature], status, age)
             for ref in refs:
@@ -299,23 +301,21 @@ class _WindowReader(_Reader):
         now_us: int,
         out: dict[str, Column],
     ) -> None:
-        # one more owner, without rows, stands for keys with a null part
-        spines = [*(reply[at] for reply in replies), None]
-        tail = tail_tile(self._span, now_us) is not None
-        blocks = [reply[at + 1] if tail else None for reply in replies]
-        found = read_windows(
-            self._layout, self._span, self._aggregates, spines, [*blocks, None], now_us
-        )
-        take = np.arange(rows) if index is None else index
+        spines = [reply[at] for reply in replies]
+        blocks = [None] * len(spines)
+        if tail_tile(self._span, now_us) is not None:
+            blocks = [reply[at + 1] for reply in replies]
+        if index is not None:  # one more owner, without rows, stands for keys with a null part
+            spines, blocks = [*spines, None], [*blocks, None]
+        found = read_windows(self._layout, self._span, self._aggregates, spines, blocks, now_us)
         age = np.full(rows, NO_AGE, np.int64)
         for feature, answer in found.items():
-            null = answer.null[take]
-            values = answer.values[take]
-            status = np.where(null, NULL_VALUE, PRESENT).astype(np.uint8)
-            exact = np.where(null, 0, values) if values.dtype == np.int64 else None
-            floats = np.where(null, np.nan, values.astype(np.float64))
+            values, null = answer.values, answer.null
+            if index is not None:
+                values, null = values[index], null[index]
+            column = _window_column(values, null, age)
             for ref in self.refs[feature]:
-                out[ref] = Column(floats, status, age, exact)
+                out[ref] = column
 
     def _decode_last(
         self,
@@ -339,6 +339,19 @@ class _WindowReader(_Reader):
                     out[ref] = column
 
 
+def _window_column(values: Any, null: npt.NDArray[np.bool_], age: Int64s) -> Column:
+    status = null.astype(np.uint8)  # NULL_VALUE is 1, PRESENT is 0
+    floats = values.astype(np.float64)
+    whole = values.dtype == np.int64
+    if null.any():
+        floats[null] = np.nan
+        values = np.where(null, 0, values)
+    return Column(floats, status, age, values if whole else None)
+
+
+assert (PRESENT, NULL_VALUE) == (0, 1)
+
+
 def last_layout(view: Any) -> RecordLayout:
     """How the latest row of a windowed view is packed, for its ``last`` aggregates."""
     columns = {
@@ -359,11 +372,21 @@ class _Latest:
     take: Int64s
     status: Status
     age: Int64s
+    nulls: bool
+    """Whether any column of any record is null."""
+    gaps: bool
+    """Whether any row has no record."""
+    straight: bool
+    """Whether record i belongs to row i."""
 
     def column(self, name: str, dtype: str, status: Status, age: Int64s) -> Column:
-        bit = self.layout.bit[name]
-        null = (self.records["_nulls"][:, bit // 8] >> (bit % 8) & 1).astype(np.bool_)[self.take]
-        own = np.where((status == PRESENT) & null, NULL_VALUE, status).astype(np.uint8)
+        own = status
+        if self.nulls:
+            bit = self.layout.bit[name]
+            null = self.records["_nulls"][:, bit // 8] >> (bit % 8) & 1
+            null = null[self.take].astype(np.bool_)
+            own = np.where((status == PRESENT) & null, NULL_VALUE, status).astype(np.uint8)
+        gone = self.gaps or self.nulls or own.any()  # PRESENT is 0
         missing = own != PRESENT
         if dtype not in FIXED:
             values = self.layout.decode_variable(self.raw, name)
@@ -372,12 +395,15 @@ class _Latest:
                 for absent, place in zip(missing.tolist(), self.take.tolist(), strict=True)
             ]
             return Column(listed, own, age)
-        values = self.records[name][self.take]
-        exact = None
-        if not dtype.startswith("float"):
-            exact = np.where(missing, 0, values).astype(np.int64)
+        values = self.records[name]
+        if not self.straight:
+            values = values[self.take]
         floats = values.astype(np.float64)
-        floats[missing] = np.nan
+        exact = None if dtype.startswith("float") else values.astype(np.int64)
+        if gone:
+            floats[missing] = np.nan
+            if exact is not None:
+                exact[missing] = 0
         return Column(floats, own, age, exact)
 
 
@@ -395,13 +421,21 @@ def decode_latest(
         else:
             places.append(len(raw))
             raw.append(value)
+    gaps = len(raw) < len(values) or index is not None
+    if not gaps:
+        records = layout.decode_fixed(raw)
+        take = np.arange(len(raw))
+        status = np.zeros(len(raw), np.uint8)
+        nulls = bool(records["_nulls"].any())
+        return _Latest(
+            layout, records, raw, take, status, now_us - records["_event"], nulls, gaps, True
+        )
     spread = np.array([*places, -1], np.int64)
     take = spread[:-1] if index is None else spread[index]
     hit = take >= 0
-    if not raw:
-        raw = [layout.empty]
-    records = layout.decode_fixed(raw)
+    records = layout.decode_fixed(raw or [layout.empty])
     take = np.where(hit, take, 0)
     status = np.where(hit, PRESENT, NOT_FOUND).astype(np.uint8)
     age = np.where(hit, now_us - records["_event"][take], NO_AGE)
-    return _Latest(layout, records, raw, take, status, age)
+    nulls = bool(records["_nulls"].any())
+    return _Latest(layout, records, raw or [layout.empty], take, status, age, nulls, gaps, False)

@@ -45,8 +45,8 @@ SYSTEM = pa.schema(
     ]
 )
 
-TIME_US_MAX = 1 << 52
-"""Times lie within ±2^52 µs (the year 2112), so that Redis' Lua compares them exactly."""
+TIME_US_MAX = 1 << 58
+"""Times lie within ±2^58 µs (the year 11104), so that adding a window or an age never overflows."""
 
 
 def source_schema(source: Source) -> pa.Schema:

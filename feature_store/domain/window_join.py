@@ -152,7 +152,7 @@ def _by_pairs(
         none = np.zeros(0, np.int64)
         pieces = Pieces(
             counted.rows[pick[inside]], owner[inside],
-            np.zeros(0, layout.cell), none, np.zeros(0), none, none,
+            layout.no_cells, none, np.zeros(0), none, none,
         )  # fmt: skip
         parts.append(aggregate(layout, features, pieces, last - first))
     return {

@@ -104,7 +104,8 @@ def fold(
     arriving = pool[due]
     tomb = max([state.tomb, *map(_order, arriving[arriving["deleted"]])])
     waiting = pool[~due]
-    waiting = waiting[(span.ends_us(waiting["event"]) > waiting["available"]) | waiting["deleted"]]
+    may_count = span.ends_us(waiting["event"]) > waiting["available"]
+    waiting = waiting[waiting["deleted"] | (may_count & _above(waiting, tomb))]
     live = _in_force(arriving[~arriving["deleted"]], tomb, span, now_us)
     state = replace(state, merged_seq=merged, waiting=waiting)
     if not state.tiled:
@@ -136,12 +137,17 @@ def _sorted(rows: Raw) -> Raw:
     return rows[np.lexsort((rows["seq"], rows["created"], rows["event"]))]
 
 
+def _above(rows: Raw, tomb: tuple[int, int, int]) -> npt.NDArray[np.bool_]:
+    event, created, seq = (rows[name] for name in ("event", "created", "seq"))
+    later = (created > tomb[1]) | ((created == tomb[1]) & (seq > tomb[2]))
+    above: npt.NDArray[np.bool_] = (event > tomb[0]) | ((event == tomb[0]) & later)
+    return above
+
+
 def _in_force(rows: Raw, tomb: tuple[int, int, int], span: Span, now_us: int) -> Raw:
     """The rows above the tombstone that a reader of now, or a little before, may still count."""
     if tomb > NEVER:
-        event, created, seq = (rows[name] for name in ("event", "created", "seq"))
-        later = (created > tomb[1]) | ((created == tomb[1]) & (seq > tomb[2]))
-        rows = rows[(event > tomb[0]) | ((event == tomb[0]) & later)]
+        rows = rows[_above(rows, tomb)]
     kept: Raw = rows[span.ends_us(rows["event"]) > now_us - span.slack_us]
     return kept
 

@@ -1,0 +1,268 @@
+"""Prove that what is served is what the log says: by samples all the time, by buckets on demand.
+
+Integrity and freshness are judged apart. A value that differs from the log *as far as it was
+applied* is a mismatch, for which the tolerance is zero; one that only lacks rows which were not
+applied yet is stale, for which there is an objective.
+"""
+
+import asyncio
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from feature_store.domain.as_of import Mode
+from feature_store.domain.join import Joined
+from feature_store.domain.keys import KeyEncoder, KeyParts, distinct_keys
+from feature_store.domain.plan import Column, view_field
+from feature_store.domain.schema import ARROW_TYPES, Int64s
+from feature_store.domain.statuses import PRESENT
+from feature_store.metrics import PARITY
+from feature_store.online import OnlineReader
+from feature_store.ports import HistoricalEngine, LogReader, OnlineStore
+from kit.clock import Clock
+from kit.logs import get_logger
+from kit.redis_pipeline import RedisAway
+from shared_features import Catalogue, CompiledService, View
+from shared_features.canonical import describe_view, fingerprint, view_dtypes
+
+_log = get_logger(__name__)
+
+Class = Literal["match", "stale", "mismatch"]
+BUCKETS = 256
+KEYS_PER_LOOK_UP = 2000
+KEYS_SAMPLED = 200
+KEYS_LISTED_MAX = 50
+ATTEMPTS_MAX = 5
+SETTLE_S = 0.05
+
+
+@dataclass(slots=True)
+class Audit:
+    """A view's comparison, key by key, of both sides."""
+
+    view: str
+    keys: int
+    applied_seq: int
+    differing_buckets: int = 0
+    mismatches: list[KeyParts] = field(default_factory=list)
+    """Keys whose answers differ; at most 50 are listed."""
+    mismatches_total: int = 0
+    orphans: int = 0
+    """Hashes that hold the view although the log has no row of their key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was once served: a row's keys, when, how far the log was applied, and the answers."""
+
+    keys: Mapping[str, Any]
+    at_us: int
+    applied_seq: int
+    values: Mapping[str, Any]
+    """Ref -> value (None: none), as it was served."""
+
+
+class Verifier:
+    """Compares the online store with the log, through the same look-up that serving uses."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        log: LogReader,
+        store: OnlineStore,
+        reader: OnlineReader,
+        engine: HistoricalEngine,
+        clock: Clock,
+        namespace: str,
+    ) -> None:
+        self._catalogue = catalogue
+        self._log = log
+        self._store = store
+        self._reader = reader
+        self._engine = engine
+        self._clock = clock
+        self._namespace = namespace
+        self.audits: dict[str, Audit] = {}
+        """The last audit of each view."""
+        self._turn = 0
+
+    async def sample_all(self) -> None:
+        """Compare some keys of every view; a store that is away is left for the next time."""
+        for name in self._catalogue.views:
+            try:
+                audit = await self.audit(name, keys_max=KEYS_SAMPLED)
+            except (RedisAway, TimeoutError):
+                return
+            if audit.mismatches_total:
+                _log.error("feature_mismatch", view=name, keys=audit.mismatches_total)
+
+    async def audit(self, name: str, *, keys_max: int | None = None) -> Audit:
+        """Compare every key of a view (or ``keys_max`` of them), and look for orphans."""
+        view = self._catalogue.views[name]
+        keys = await asyncio.to_thread(self._keys, view)
+        if keys_max is not None and len(keys) > keys_max:
+            start = self._turn % len(keys)
+            self._turn += keys_max
+            keys = [*keys[start:], *keys[:start]][:keys_max]
+        audit = Audit(name, len(keys), 0)
+        service = self._catalogue.compile_refs([f"{name}:{f}" for f in view_dtypes(view)])
+        for at in range(0, len(keys), KEYS_PER_LOOK_UP):
+            await self._compare(view, service, keys[at : at + KEYS_PER_LOOK_UP], audit)
+        if keys_max is None:
+            audit.orphans = await self._orphans(view, keys)
+        PARITY.labels(name, "match").inc(audit.keys - audit.mismatches_total)
+        PARITY.labels(name, "mismatch").inc(audit.mismatches_total)
+        self.audits[name] = audit
+        return audit
+
+    def _keys(self, view: View) -> list[KeyParts]:
+        return distinct_keys(self._log.read(view.source), list(view.entity.keys))[1]
+
+    async def _compare(
+        self, view: View, service: CompiledService, keys: Sequence[KeyParts], audit: Audit
+    ) -> None:
+        names = list(view.entity.keys)
+        rows = [dict(zip(names, key, strict=True)) for key in keys]
+        plan = self._reader.plan(service)
+        different: list[int] = []
+        for attempt in range(ATTEMPTS_MAX):
+            found = await self._reader.look_up(plan, rows, self._clock.now_us())
+            audit.applied_seq = found.applied_seq
+            joined = await asyncio.to_thread(
+                self._offline, view, keys, found.now_us, found.applied_seq
+            )
+            online = fingerprints([found.columns[ref] for ref in service.refs], len(keys))
+            offline = joined_fingerprints(joined, len(keys))
+            different = [i for i in range(len(keys)) if online[i] != offline[i]]
+            if not different:
+                break
+            # the applier may have written between the position and the values: look again
+            await asyncio.sleep(SETTLE_S * attempt)
+        audit.differing_buckets += _differing(keys, online, offline)
+        audit.mismatches_total += len(different)
+        room = KEYS_LISTED_MAX - len(audit.mismatches)
+        audit.mismatches += [keys[i] for i in different[:room]]
+
+    def _offline(
+        self, view: View, keys: Sequence[KeyParts], now_us: int, applied_seq: int
+    ) -> Joined:
+        columns = [
+            pa.array([key[place] for key in keys], _key_type(dtype)).cast(ARROW_TYPES[dtype])
+            for place, dtype in enumerate(view.entity.keys.values())
+        ]
+        at: Int64s = np.full(len(keys), now_us, np.int64)
+        mode: Mode = "known"
+        return self._engine.join(view, self._log, columns, at, mode, applied_seq)
+
+    async def _orphans(self, view: View, keys: Sequence[KeyParts]) -> int:
+        encoder = KeyEncoder(view.entity, self._namespace)
+        known = {encoder.of_parts(key) for key in keys}
+        printed = view_field(fingerprint(describe_view(view)))
+        held = await self._store.fields_of(printed)
+        return sum(key not in known for key, _ in held)
+
+    async def check_served(self, sample: Sample) -> dict[str, Class]:
+        """Each ref of a served row, judged: by the log as it was applied, then by the whole log."""
+        refs = list(sample.values)
+        service = self._catalogue.compile_refs(refs)
+        verdicts: dict[str, Class] = {}
+        for read_index, read in enumerate(service.reads):
+            parts = [sample.keys.get(column) for column in read.key_columns]
+            view = read.view
+            pinned = await asyncio.to_thread(
+                self._offline, view, [tuple(parts)], sample.at_us, sample.applied_seq
+            )
+            whole = await asyncio.to_thread(
+                self._offline, view, [tuple(parts)], sample.at_us, self._log.last_seq()
+            )
+            for feature in service.features:
+                if feature.read != read_index:
+                    continue
+                served = sample.values[feature.ref]
+                verdict = _judge(served, pinned, whole, feature.feature)
+                PARITY.labels(view.name, verdict).inc()
+                verdicts[feature.ref] = verdict
+        return verdicts
+
+
+def _judge(served: Any, pinned: Joined, whole: Joined, feature: str) -> Class:
+    if _bits(served) != _bits(pinned[feature].values[0].as_py()):
+        return "mismatch"
+    return "match" if _bits(served) == _bits(whole[feature].values[0].as_py()) else "stale"
+
+
+def _bits(value: Any) -> bytes:
+    if isinstance(value, bool) or value is None:
+        return repr(value).encode()
+    if isinstance(value, int | float):
+        number = float(value)
+        return b"nan" if number != number else struct.pack("<d", number)  # noqa: PLR0124 - NaN
+    return repr(value).encode()
+
+
+def _key_type(dtype: str) -> pa.DataType:
+    return pa.int64() if dtype == "timestamp" else ARROW_TYPES[dtype]
+
+
+def fingerprints(columns: Sequence[Column], rows: int) -> list[int]:
+    """A checksum of each row's statuses and values."""
+    sums = [0] * rows
+    for column in columns:
+        missing = column.status != PRESENT
+        if isinstance(column.values, list):
+            texts = [repr(value).encode() for value in column.values]
+        else:
+            numbers = column.exact if column.exact is not None else column.values
+            texts = _eights(np.where(missing, 0, numbers))
+        _add(sums, column.status, missing, texts)
+    return sums
+
+
+def joined_fingerprints(joined: Joined, rows: int) -> list[int]:
+    """The same checksums from the historical side."""
+    sums = [0] * rows
+    for column in joined.values():
+        missing = column.status != PRESENT
+        values = column.values
+        kind = values.type
+        if pa.types.is_timestamp(kind):
+            values = values.cast(pa.int64())
+        elif pa.types.is_boolean(kind):
+            values = values.cast(pa.uint8())
+        if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
+            numbers = values.fill_null(0).to_numpy(zero_copy_only=False)
+            wide = np.float64 if pa.types.is_floating(values.type) else np.int64
+            texts = _eights(np.where(missing, 0, numbers.astype(wide)))
+        else:
+            texts = [repr(value).encode() for value in values.to_pylist()]
+        _add(sums, column.status, missing, texts)
+    return sums
+
+
+def _eights(numbers: Any) -> list[bytes]:
+    if numbers.dtype == np.float64:
+        numbers = np.where(np.isnan(numbers), np.nan, numbers)
+    data = np.ascontiguousarray(numbers).tobytes()
+    return [data[at : at + 8] for at in range(0, len(data), 8)]
+
+
+def _add(sums: list[int], status: Any, missing: Any, texts: Sequence[bytes]) -> None:
+    codes, gone = status.tolist(), missing.tolist()
+    for row, text in enumerate(texts):
+        own = b"" if gone[row] else text
+        sums[row] = zlib.crc32(own, zlib.crc32(bytes([codes[row]]), sums[row]))
+
+
+def _differing(keys: Sequence[KeyParts], online: Sequence[int], offline: Sequence[int]) -> int:
+    """How many of the buckets, by key, have different sums on the two sides."""
+    sides = ([0] * BUCKETS, [0] * BUCKETS)
+    for place, key in enumerate(keys):
+        bucket = zlib.crc32(repr(key).encode()) % BUCKETS
+        sides[0][bucket] ^= online[place]
+        sides[1][bucket] ^= offline[place]
+    return sum(a != b for a, b in zip(*sides, strict=True))
