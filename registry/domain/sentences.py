@@ -4,6 +4,10 @@ from contracts.evidence import GuardEvidence
 from registry.domain.plan import DAY_S, HOUR_S, LABEL_KINDS, RISK_KINDS, GuardPlan
 from registry.domain.rollout import percent
 
+RISK_TOLD_MAX = 198.0
+"""The monitor looks for relative risks up to 200; at the end of its search the number is no more
+than "very many"."""
+
 
 def harm_of(guard: GuardPlan, found: GuardEvidence) -> str:
     """``log-loss +0.031 [0.012, 0.051] against a limit of +0.020 on 4,210 labels in 6 day …``."""
@@ -13,12 +17,15 @@ def harm_of(guard: GuardPlan, found: GuardEvidence) -> str:
 def effect_of(guard: GuardPlan, found: GuardEvidence) -> str:
     """The guard's name, its effect and its interval."""
     name = guard.name.replace("_", " ")
+    if guard.kind == "latency":
+        name = f"answers over {guard.slo_ms:g} ms"
     if found.estimate is None:
         return f"{name} without an estimate yet"
     if guard.kind in RISK_KINDS:
         rates = f"{_rate(found.candidate_value)} against {_rate(found.baseline_value)}"
         interval = _interval(found.low, found.high, shift=1.0)
-        return f"{name} {rates}, {1 + found.estimate:.2f} times{interval},"
+        times = "over 199" if found.estimate >= RISK_TOLD_MAX else f"{1 + found.estimate:.2f}"
+        return f"{name} {rates}, {times} times{interval},"
     unit = f" {guard.unit}" if guard.unit else ""
     return f"{name} {found.estimate:+.3f}{unit}{_interval(found.low, found.high)}"
 
