@@ -1,9 +1,10 @@
 """Lives through the demo's time: what became known is pushed, flights are asked about, labels come.
 
 Time moves in steps from one minute with a question to the next. In each step, in this order: the
-clock is set; everything that has become known is pushed and applied; labels of landed flights are
-sent; every flight that leaves in an hour is asked about, one request a flight. Nothing is asked
-before all that was known is applied, so what is served is what the historical join says.
+clock is set; everything that has become known is pushed and applied; every quarter of an hour the
+labels of landed flights are sent; every flight that leaves in an hour is asked about, one request
+a flight. Nothing is asked before all that was known is applied, so what is served is what the
+historical join says.
 """
 
 import time
@@ -19,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from kit.clock import write_clock
-from leadline.demo.flights import DAY_US, arrivals, asks, departures, weather
+from leadline.demo.flights import DAY_US, MINUTE_US, arrivals, asks, departures, weather
 from leadline.demo.journal import Journal, Waiting
 from leadline.demo.sample import MODEL
 from leadline.demo.wire import Reply, Request, Wires
@@ -30,6 +31,7 @@ PUSHED: dict[str, tuple[Callable[[], pa.Table], tuple[str, ...]]] = {
     "arrivals": (arrivals, ("carrier", "origin", "dest", "tailnum", "delay_min", "late")),
     "weather": (weather, ("origin", "temp", "humid", "wind_speed", "precip", "visib")),
 }
+LABELS_EVERY_US = 15 * MINUTE_US
 PATIENCE_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Waits between attempts to push or label while a service restarts."""
 
@@ -138,13 +140,19 @@ class Replay:
         known cannot be delivered: asking on would be asking without it."""
         write_clock(self.endpoint.clock_file, now_us)
         self._deliver(self._pushes(now_us))
-        landed = self.journal.landed(now_us)
+        landed = self._landed(now_us)
         self._deliver(self._labels(landed))
         answered = self._ask(now_us)
         self.tally.labelled += len(landed)
         self.tally.late += sum(one.late for one in landed)
         self.journal.done(now_us, answered, landed, self.tally.as_dict())
         self.position_us = now_us
+
+    def _landed(self, now_us: int) -> list[Waiting]:
+        """The answers whose label is due: collected for a few minutes, as an airline's feed is."""
+        if now_us // LABELS_EVERY_US == self.position_us // LABELS_EVERY_US:
+            return []
+        return self.journal.landed(now_us)
 
     def _pushes(self, now_us: int) -> list[Request]:
         requests = []
