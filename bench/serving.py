@@ -35,7 +35,7 @@ def main(*, quick: bool) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="leadline-bench")))
         train(folder / "model.onnx")
         state = stack.enter_context(our_platform(folder / "state"))
-        _fill(state, folder / "model.onnx")
+        fill(state, folder / "model.onnx")
         targets = {OURS: _ours(state, rows)}
         notes = []
         for name, peer in PEERS_BY_NAME.items():
@@ -66,7 +66,7 @@ def our_platform(root: Path) -> Iterator[StateDir]:
         subprocess.run([*leadline, "down", "--state", str(root)], check=True)
 
 
-def _fill(state: StateDir, model_file: Path) -> None:
+def fill(state: StateDir, model_file: Path) -> None:
     with Client.from_state(state) as client:
         push_users(client, make_rows(USERS))
         publish(client, model_file)
