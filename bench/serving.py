@@ -18,7 +18,7 @@ from typing import Any
 from bench.load import Measured, closed_loop, cpu_s
 from bench.peers.environments import PEERS_BY_NAME, body_of, running
 from bench.record import record
-from bench.serving_model import USERS, instance, make_rows, publish, push_users, train
+from bench.serving_model import MODEL, USERS, instance, make_rows, publish, push_users, train
 from leadline.client import Client
 from leadline.state import SERVICES, StateDir
 
@@ -67,19 +67,20 @@ def our_platform(root: Path) -> Iterator[StateDir]:
 
 
 def fill(state: StateDir, model_file: Path) -> None:
+    """Push the users' features, publish the model, and wait until it answers."""
     with Client.from_state(state) as client:
         push_users(client, make_rows(USERS))
         publish(client, model_file)
-        _wait_until_served(client)
+        wait_until_served(client)
 
 
-def _wait_until_served(client: Client) -> None:
+def wait_until_served(client: Client, model: str = MODEL) -> None:
     from leadline.client import ProblemError
 
     row = make_rows(1)[0]
     for _ in range(1000):
         try:
-            client.predict("speed", [instance(0, row)])
+            client.predict(model, [instance(0, row)])
         except ProblemError as problem:
             if problem.code not in ("not-found", "model-unavailable"):
                 raise

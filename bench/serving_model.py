@@ -46,7 +46,9 @@ def train(path: Path) -> None:
     path.write_bytes(graph.SerializeToString())
 
 
-def publish(client: Client, model_file: Path) -> str:
+def publish(
+    client: Client, model_file: Path, *, model: str = MODEL, rows_per_batch_max: int = 1000
+) -> str:
     """Register the model with its ten online features and send all traffic to it."""
     content = model_file.read_bytes()
     service = load_catalogue(["bench.serving_features"]).compile(speed.name)
@@ -57,7 +59,7 @@ def publish(client: Client, model_file: Path) -> str:
         InputColumn(name=f"r{i}", dtype="float32", source=f"request:r{i}") for i in range(REQUEST)
     ]
     manifest = Manifest(
-        model=MODEL,
+        model=model,
         task="classification",
         feature_service=speed.name,
         feature_service_json=dict(service.json),
@@ -67,7 +69,7 @@ def publish(client: Client, model_file: Path) -> str:
         inputs=tuple(inputs),
         unit_key=("user",),
         tensors=Tensors(layout="matrix", input="input", probability="probabilities"),
-        rows_per_batch_max=1000,
+        rows_per_batch_max=rows_per_batch_max,
         files=(_entry("model.onnx", content),),
         training=TrainingMetadata(
             dataset_name="bench",
@@ -84,13 +86,13 @@ def publish(client: Client, model_file: Path) -> str:
         "manifest": (None, manifest.model_dump_json(), "application/json"),
         "model.onnx": ("model.onnx", content, "application/octet-stream"),
     }
-    published = client.send("POST", f"/v1/models/{MODEL}/versions", files=parts).json()
+    published = client.send("POST", f"/v1/models/{model}/versions", files=parts).json()
     version = str(published["version"])
     change = {"to": "production", "reason": "benchmark"}
-    found = client.send("GET", f"/v1/models/{MODEL}/versions/{version}")
+    found = client.send("GET", f"/v1/models/{model}/versions/{version}")
     client.send(
         "POST",
-        f"/v1/models/{MODEL}/versions/{version}/transitions",
+        f"/v1/models/{model}/versions/{version}/transitions",
         json=change,
         headers={"if-match": found.headers.get("etag", "*")},
     )

@@ -233,7 +233,6 @@ async def test_keys_are_made_listed_and_revoked(behind: tuple[Behind, Running, s
     assert made.status_code == 201
     own = {"x-api-key": made.json()["key"]}
     body = {"model": "delay", "instances": [{}]}
-    await until(lambda: gateway.gateway.app.state is not None)
     first = await gateway.http.post("/predict", json=body, headers=own)
     assert first.status_code == 200
     assert first.headers["ratelimit-policy"] == '"default";q=3;w=60'

@@ -1,0 +1,160 @@
+"""The whole chain under other shapes of load: batches of 100, more than it can do, almost none.
+
+- Batches: rows a second of 100-row requests, beside ONNX Runtime alone in a process (batch 128, one
+  thread) on the same rows.
+- Overload: 100-row requests in an open loop at twice the closed loop's rate: what is still answered
+  (goodput), and how fast the rest is refused. Latency counts from when a request was due.
+- Idle: the median at one caller with batches allowed and forbidden; batching should cost nothing.
+"""
+
+import asyncio
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from bench.load import Measured, closed_loop
+from bench.record import record
+from bench.serving import fill, our_platform, wait_until_served
+from bench.serving_model import MODEL, USERS, instance, make_rows, publish, train
+from leadline.client import Client
+from leadline.load.generator import Outcome, run_load
+from leadline.state import StateDir
+
+ROWS = 100
+BATCH_CALLERS = 8
+OVERLOAD = 2.0
+LONE = "speed_alone"
+"""The same model, its batches limited to one row."""
+
+
+def main(*, quick: bool) -> None:
+    """Measure and record."""
+    rounds, seconds = (1, 1.0) if quick else (5, 4.0)
+    rows = make_rows(USERS)
+    with tempfile.TemporaryDirectory(prefix="leadline-bench") as name:
+        folder = Path(name)
+        train(folder / "model.onnx")
+        with our_platform(folder / "state") as state:
+            fill(state, folder / "model.onnx")
+            _publish_alone(state, folder / "model.onnx")
+            target = _target(state)
+            bodies = [_body(MODEL, rows, start) for start in range(0, USERS - ROWS, ROWS)]
+            singles = {model: _singles(model, rows) for model in (MODEL, LONE)}
+            batches, alone, idle = [], [], []
+            for _ in range(rounds):
+                batches.append(_batches(target, bodies, seconds))
+                alone.append(runtime_rows_per_s(folder / "model.onnx", seconds / 2))
+                idle.append({m: _idle_ms(target, singles[m], seconds) for m in (MODEL, LONE)})
+            capacity = statistics.median(run.requests_per_s for run in batches)
+            overload = asyncio.run(_overload(target, bodies, capacity * OVERLOAD, seconds * 2))
+    _report(batches, alone, idle, capacity, overload, quick=quick)
+
+
+def runtime_rows_per_s(model_file: Path, seconds: float) -> float:
+    """Rows a second of ONNX Runtime in this process: batches of 128, one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        str(model_file), options, providers=["CPUExecutionProvider"]
+    )
+    rows = np.ascontiguousarray(make_rows(128))
+    session.run(["probabilities"], {"input": rows})
+    began_s, batches = time.perf_counter(), 0
+    while time.perf_counter() - began_s < seconds:
+        session.run(["probabilities"], {"input": rows})
+        batches += 1
+    return batches * 128 / (time.perf_counter() - began_s)
+
+
+def _publish_alone(state: StateDir, model_file: Path) -> None:
+    with Client.from_state(state) as client:
+        publish(client, model_file, model=LONE, rows_per_batch_max=1)
+        wait_until_served(client, LONE)
+
+
+def _target(state: StateDir) -> tuple[str, str]:
+    url = state.read_endpoints()["gateway"] + "/predict"
+    return url, state.read_credentials()["admin_key"]
+
+
+def _body(model: str, rows: Any, start: int) -> str:
+    asked = [instance(start + i, rows[start + i]) for i in range(ROWS)]
+    return json.dumps({"model": model, "instances": asked})
+
+
+def _singles(model: str, rows: Any) -> list[str]:
+    return [
+        json.dumps({"model": model, "instances": [instance(index, row)]})
+        for index, row in enumerate(rows)
+    ]
+
+
+def _batches(target: tuple[str, str], bodies: Sequence[str], seconds: float) -> Measured:
+    url, key = target
+    return closed_loop(url, bodies, connections=BATCH_CALLERS, seconds=seconds, key=key)
+
+
+def _idle_ms(target: tuple[str, str], bodies: Sequence[str], seconds: float) -> float:
+    url, key = target
+    return closed_loop(url, bodies, connections=1, seconds=seconds, key=key).p50_ms
+
+
+async def _overload(
+    target: tuple[str, str], bodies: Sequence[str], rate: float, seconds: float
+) -> Outcome:
+    url, key = target
+    asked = [body.encode() for body in bodies]
+    return await run_load(url, key, asked, seconds=seconds, concurrency=512, rate=rate)
+
+
+def _report(
+    batches: Sequence[Measured],
+    alone: Sequence[float],
+    idle: Sequence[dict[str, float]],
+    capacity: float,
+    overload: Outcome,
+    *,
+    quick: bool,
+) -> None:
+    ours = [run.requests_per_s * ROWS for run in batches]
+    shares = [mine / bare for mine, bare in zip(ours, alone, strict=True)]
+    extra = statistics.median(run[MODEL] - run[LONE] for run in idle)
+    refused = sorted(overload.refused_s)
+    figures = {
+        "rows_per_s": statistics.median(ours),
+        "runtime_rows_per_s": statistics.median(alone),
+        "share_of_runtime": statistics.median(shares),
+        "idle_p50_ms": statistics.median(run[MODEL] for run in idle),
+        "idle_batching_costs_ms": extra,
+        "overload_rate": capacity * OVERLOAD,
+        "goodput_share": overload.goodput_per_s / capacity,
+        "refused": len(refused),
+        "refusal_p50_ms": refused[len(refused) // 2] * 1000 if refused else None,
+        "refusal_p99_ms": refused[int(len(refused) * 0.99)] * 1000 if refused else None,
+        "statuses": {str(status): count for status, count in overload.statuses.items()},
+        "never_sent": overload.dropped,
+        "errors": sum(run.errors for run in batches),
+    }
+    table = [
+        {"figure": name, "value": value if isinstance(value, float) else str(value)}
+        for name, value in figures.items()
+    ]
+    record(
+        "serving_shapes",
+        quick=quick,
+        figures=figures,
+        tables={f"{ROWS}-row requests, overload, idle": table},
+        notes=[
+            f"batches: {BATCH_CALLERS} callers of {ROWS} rows, the whole chain; medians of rounds",
+            "share_of_runtime: against ONNX Runtime alone, batch 128, one thread, same model",
+            "overload: the generator is a process of its own on the same cores",
+        ],
+    )
