@@ -42,6 +42,7 @@ class Trace:
 
     z: Floats
     null_z: Floats
+    outside_z: Floats
     joint_z: Floats
     """[days]."""
     scores: dict[str, Floats]
@@ -88,6 +89,7 @@ def run_shift(case: Case, clean: Trace, seed: int, shift: Shift, days: int) -> T
     trace = Trace(
         clean.z[:end].copy(),
         clean.null_z[:end].copy(),
+        clean.outside_z[:end].copy(),
         clean.joint_z[:end].copy(),
         {name: values[:end].copy() for name, values in clean.scores.items()},
         clean.gross[:end].copy(),
@@ -157,6 +159,7 @@ def _fill(trace: Trace, case: Case, day: int, column: int, values: Column) -> Co
     scored = rules.score(reference, case.histograms[column], window, drift, finite)
     trace.z[day, column] = drift.z
     trace.null_z[day, column] = float(z_of(drift.null_p))
+    trace.outside_z[day, column] = float(z_of(drift.outside_p))
     trace.gross[day, column] = drift.low > drift.floor
     usual, spread = case.usual[column]
     trace.scores["ks"][day, column] = scored.ks
@@ -169,6 +172,7 @@ def _fill(trace: Trace, case: Case, day: int, column: int, values: Column) -> Co
 def _empty(days: int, columns: int) -> Trace:
     shape = (days, columns)
     return Trace(
+        np.zeros(shape),
         np.zeros(shape),
         np.zeros(shape),
         np.zeros(days),

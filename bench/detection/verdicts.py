@@ -90,11 +90,18 @@ def matched_limit(scores: Sequence[Floats], per_days: float = HORIZON_DAYS) -> f
 def cusum_alarms(trace: Trace, limit: float) -> Bools:
     """[days, columns + 1] of our lasting rule alone at a given limit (last: the joint check)."""
     z = np.column_stack([trace.z, trace.joint_z])
-    nulls = np.column_stack([trace.null_z, np.full(len(z), -3.0)])
-    totals = np.zeros((2, z.shape[1]))
+    nothing = np.full(len(z), -3.0)
+    series = np.stack(
+        [
+            z,
+            np.column_stack([trace.null_z, nothing]),
+            np.column_stack([trace.outside_z, nothing]),
+        ]
+    )
+    totals = np.zeros((3, z.shape[1]))
     alarms = np.zeros(z.shape, dtype=bool)
     for day in range(len(z)):
-        totals = np.maximum(0.0, totals + np.stack([z[day], nulls[day]]) - SLACK)
+        totals = np.maximum(0.0, totals + series[:, day] - SLACK)
         over = totals > limit
         alarms[day] = over.any(axis=0)
         totals[over] = 0.0

@@ -89,7 +89,7 @@ class SqliteVerdicts:
             values = orjson.loads(kept)
             track.gross.extend(values["gross"])
             track.beyond, track.shape = values["beyond"], values["shape"]
-            track.nulls = values["nulls"]
+            track.nulls, track.outside = values["nulls"], values.get("outside", 0.0)
             found[version, name] = track
         return found
 
@@ -104,6 +104,7 @@ class SqliteVerdicts:
                         {
                             "gross": list(track.gross), "beyond": track.beyond,
                             "shape": track.shape, "nulls": track.nulls,
+                            "outside": track.outside,
                         }
                     ).decode(),
                 )

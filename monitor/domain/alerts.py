@@ -23,7 +23,16 @@ FLAPPING_WINDOWS = 10
 STALE_WINDOWS_US = 2 * 86_400_000_000
 HISTORY = 10
 
-_RANK = {"schema": 0, "null": 1, "range": 2, "unseen": 2, "mean": 3, "ks": 3, "drift": 3}
+_RANK = {
+    "schema": 0,
+    "null": 1,
+    "range": 2,
+    "unseen": 2,
+    "strange": 2,
+    "mean": 3,
+    "ks": 3,
+    "drift": 3,
+}
 """Of the same column, the lower rank explains the higher ones."""
 PIPELINE = ("lag", "lost_data")
 

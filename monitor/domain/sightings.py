@@ -107,6 +107,8 @@ class Witness:
             yield self._see("drift", "ticket", level, text, name, evidence=evidence)
             nulls = finding.nulls_total / finding.nulls_limit
             yield self._see("null", "ticket", nulls, text, name, evidence=evidence)
+            outside = finding.outside_total / finding.nulls_limit
+            yield self._see("strange", "ticket", outside, text, name, evidence=evidence)
             if drift.mean_shift is not None:
                 yield self._see(
                     "gross_mean", "ticket", float(finding.beyond_two_sigma),

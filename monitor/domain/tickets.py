@@ -20,6 +20,8 @@ from monitor.domain.multiplicity import q_values, z_of
 
 Q_MAX = 0.05
 WINDOWS, NEEDED = 3, 2
+SERIES = 3
+"""CUSUMs a column; their limit is set for all of a model's together."""
 USUAL_TIMES = 1.5
 SIGMA_WINDOWS = 3
 """A mean beyond 2 σ in so many windows running is gross breakage."""
@@ -33,7 +35,9 @@ class Track:
     beyond: int = 0
     shape: float = 0.0
     nulls: float = 0.0
-    """CUSUMs of the scores of the distribution and of the share of unusable values."""
+    outside: float = 0.0
+    """CUSUMs of the scores of the distribution, of the share of unusable values, and of the share
+    outside the training range or of categories never seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +49,20 @@ class Finding:
     gross: bool
     lasting: bool
     nulls: bool
+    outside: bool
     beyond_two_sigma: bool
     shape_total: float
     nulls_total: float
+    outside_total: float
     limit: float
     """Of ``shape_total``; at least the family's."""
     nulls_limit: float
+    """Of ``nulls_total`` and ``outside_total``: the family's."""
 
     @property
     def ticket(self) -> bool:
         """Any rule holds."""
-        return self.gross or self.lasting or self.nulls or self.beyond_two_sigma
+        return self.gross or self.lasting or self.nulls or self.outside or self.beyond_two_sigma
 
 
 def judge_run(found: Mapping[str, ColumnDrift], tracks: Mapping[str, Track]) -> tuple[Finding, ...]:
@@ -65,7 +72,7 @@ def judge_run(found: Mapping[str, ColumnDrift], tracks: Mapping[str, Track]) -> 
     """
     usable = [name for name, drift in found.items() if drift.state == "OK"]
     q = dict(zip(usable, q_values([found[name].robust_p for name in usable]), strict=True))
-    limit = cusum.limit_for(2 * len(found))
+    limit = cusum.limit_for(SERIES * len(found))
     return tuple(_judge(name, found[name], tracks[name], float(q[name]), limit) for name in usable)
 
 
@@ -80,7 +87,7 @@ def judge_joint_run(found: JointDrift, track: Track, columns: int) -> bool:
 
 def joint_limit(found: JointDrift, columns: int) -> float:
     """The limit of the joint track."""
-    return max(cusum.limit_for(2 * columns), USUAL_TIMES * found.usual)
+    return max(cusum.limit_for(SERIES * columns), USUAL_TIMES * found.usual)
 
 
 def joint_sentence(found: JointDrift, track: Track, columns: int) -> str:
@@ -103,6 +110,14 @@ def sentence(finding: Finding, drift: ColumnDrift, days: int) -> str:
             f"{finding.column}: {drift.null_rate:.1%} of {drift.rows} rows have no usable value; "
             f"evidence {finding.nulls_total:.1f} against a limit of {finding.nulls_limit:.1f}"
         )
+    if finding.outside and not finding.gross and not finding.lasting:
+        where = "outside the training range"
+        if drift.kind == "categorical":
+            where = "in categories never seen in training"
+        return (
+            f"{finding.column}: {drift.outside_rate:.2%} of {drift.counted} rows {where}; evidence "
+            f"{finding.outside_total:.1f} against a limit of {finding.nulls_limit:.1f}"
+        )
     what = (
         f"{finding.column}: distance {drift.distance:.3f} from training (most at "
         f"{drift.location}) on {drift.counted} rows"
@@ -113,8 +128,8 @@ def sentence(finding: Finding, drift: ColumnDrift, days: int) -> str:
             f"in {NEEDED} of {WINDOWS} windows (q = {finding.q:.2g})"
         )
     return (
-        f"{what}; lasting over {days} days, evidence {finding.shape_total:.1f} against a limit "
-        f"of {finding.limit:.1f}"
+        f"{what}; lasting: the evidence of up to {days} days adds up to {finding.shape_total:.1f} "
+        f"against a limit of {finding.limit:.1f}"
     )
 
 
@@ -122,7 +137,7 @@ def restart(tracks: Sequence[Track]) -> None:
     """Forgets, after a ticket was resolved or a new baseline took over."""
     for track in tracks:
         track.gross.clear()
-        track.beyond, track.shape, track.nulls = 0, 0.0, 0.0
+        track.beyond, track.shape, track.nulls, track.outside = 0, 0.0, 0.0, 0.0
 
 
 def _judge(name: str, drift: ColumnDrift, track: Track, q: float, limit: float) -> Finding:
@@ -132,6 +147,7 @@ def _judge(name: str, drift: ColumnDrift, track: Track, q: float, limit: float) 
     if compared:
         track.shape = cusum.step(track.shape, drift.z)
     track.nulls = cusum.step(track.nulls, float(z_of(drift.null_p)))
+    track.outside = cusum.step(track.outside, float(z_of(drift.outside_p)))
     shape_limit = max(limit, USUAL_TIMES * drift.usual)
     return Finding(
         column=name,
@@ -139,9 +155,11 @@ def _judge(name: str, drift: ColumnDrift, track: Track, q: float, limit: float) 
         gross=sum(track.gross) >= NEEDED,
         lasting=track.shape > shape_limit,
         nulls=track.nulls > limit,
+        outside=track.outside > limit,
         beyond_two_sigma=track.beyond >= SIGMA_WINDOWS,
         shape_total=track.shape,
         nulls_total=track.nulls,
+        outside_total=track.outside,
         limit=shape_limit,
         nulls_limit=limit,
     )

@@ -121,3 +121,13 @@ def test_a_column_whose_training_days_cluster_needs_more_to_be_believed() -> Non
     found = drift.judge_column(clustered, windows.count_column(clustered, RNG.normal(size=500)))
     (finding,) = tickets.judge_run({"x": found}, {"x": tickets.Track()})
     assert finding.limit == max(finding.nulls_limit, 1.5 * found.usual)
+
+
+def test_values_outside_the_training_range_bring_a_ticket_though_the_shape_hardly_moves() -> None:
+    values = RNG.normal(size=2000)
+    values[:20] *= 10
+    finding = _day(values, tickets.Track())
+    assert finding.outside
+    assert not finding.lasting
+    found = drift.judge_column(REFERENCE, windows.count_column(REFERENCE, values))
+    assert "outside the training range" in tickets.sentence(finding, found, 1)
