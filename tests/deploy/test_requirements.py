@@ -52,7 +52,7 @@ def test_a_clean_environment_of_the_locked_set_imports_every_process(tmp_path: P
     run(*install, "--require-hashes", "--only-binary", ":all:", "-r", "deploy/requirements.lock")
     # A copy, because building in place would leave files in the working tree.
     source = tmp_path / "source"
-    ignore = shutil.ignore_patterns(".git", ".venv", ".leadline", "*cache*", "build", "bench")
+    ignore = shutil.ignore_patterns(".*", "__pycache__", "build", "bench", "tests")
     shutil.copytree(ROOT, source, ignore=ignore)
     run(*install, "--no-deps", source)
     modules = [f"{package}.app" for package in SERVICES.values()]
