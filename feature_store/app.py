@@ -57,6 +57,17 @@ def build(settings: FeatureStoreSettings, clock: Clock | None = None) -> FastAPI
     for source, seconds in _lives_s(catalogue).items():
         metrics.LIVES_S.labels(source).set(seconds)
 
+    plans = online_routes.Plans(catalogue, reader)
+
+    def redefine(dry_run: bool) -> dict[str, list[str]]:
+        found = load_catalogue(settings.feature_modules, again=True)
+        difference = catalogue.difference(found)
+        if not dry_run:
+            catalogue.adopt(found)
+            plans.forget()
+            materializer.adopt()
+        return difference
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await readers.start()
@@ -91,7 +102,7 @@ def build(settings: FeatureStoreSettings, clock: Clock | None = None) -> FastAPI
                 rows_max=settings.rows_per_push_max,
                 applied_wait_s=settings.applied_wait_s,
             ),
-            online_routes.router(online_routes.Plans(catalogue, reader), reader, clock),
+            online_routes.router(plans, reader, clock),
             historical_routes.router(
                 catalogue,
                 log.reader,
@@ -108,6 +119,7 @@ def build(settings: FeatureStoreSettings, clock: Clock | None = None) -> FastAPI
                 materializer.applied_by_view,
                 verifier,
                 clock,
+                redefine,
             ),
         ],
         lifespan=lifespan,

@@ -49,16 +49,27 @@ class Materializer:
         namespace: str,
     ) -> None:
         self._apply = apply
+        self._catalogue = catalogue
+        self._namespace = namespace
         self._log = log
         self._store = store
         self._clock = clock
-        self._writers = [view_writer(view, namespace) for view in catalogue.views.values()]
+        self._writers = self._writers_now()
         self._poke = asyncio.Event()
         self._advanced = asyncio.Condition()
         self.applied: dict[str, int] = {}
         """Fingerprint -> position, as last seen in the store."""
         self.caught_up_once = False
         """Whether the store has held all that the log held, since this process started."""
+
+    def _writers_now(self) -> list[ViewWriter]:
+        views = self._catalogue.views.values()
+        return [view_writer(view, self._namespace) for view in views]
+
+    def adopt(self) -> None:
+        """The catalogue has other definitions: from the next step on, apply those."""
+        self._writers = self._writers_now()
+        self.poke()
 
     def applied_by_view(self) -> dict[str, int]:
         """View name -> the position up to which it is applied."""
@@ -109,11 +120,12 @@ class Materializer:
         if LOG_FIELD not in self.applied:
             await self._record({LOG_FIELD: log_id})
         last = self._log.last_seq()
-        for writer in self._writers:
+        writers = self._writers
+        for writer in writers:
             await self._advance(writer, last)
         behind = {
             writer.fingerprint: last
-            for writer in self._writers
+            for writer in writers
             if self.applied.get(writer.fingerprint, -1) < last
         }
         if behind:

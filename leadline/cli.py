@@ -26,6 +26,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "labels": ("monitoring", "Send labels from a CSV or JSON-lines file."),
     "alerts": ("monitoring", "List, acknowledge and silence alerts."),
     "report": ("monitoring", "Write a model's last nightly report as one HTML page."),
+    "features": ("features", "The feature store: definitions, values, histories, proofs."),
     "demo": ("demo", "Live through December 2013 on a simulated clock."),
 }
 

@@ -92,6 +92,21 @@ class Catalogue:
             return self.views[name].source
         raise UnknownRef(f"source or view {name!r}", [*self.sources, *self.views])
 
+    def adopt(self, other: "Catalogue") -> None:
+        """Take over all definitions of ``other``; whoever holds this catalogue sees them."""
+        self.entities, self.sources = other.entities, other.sources
+        self.views, self.functions = other.views, other.functions
+        self.services = other.services
+
+    def difference(self, other: "Catalogue") -> dict[str, list[str]]:
+        """What ``other`` adds, changes and removes, as ``<kind> <name>``."""
+        before, after = (_flat(side.describe()) for side in (self, other))
+        return {
+            "added": sorted(after.keys() - before.keys()),
+            "changed": sorted(n for n in after.keys() & before.keys() if after[n] != before[n]),
+            "removed": sorted(before.keys() - after.keys()),
+        }
+
     def describe(self) -> dict[str, Any]:
         """Every definition as JSON values, with the fingerprint of each view."""
         return {
@@ -126,6 +141,10 @@ class Catalogue:
         }
 
 
+def _flat(described: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {f"{kind} {name}": one for kind, of in described.items() for name, one in of.items()}
+
+
 def _register(known: dict[str, Any], definition: Any, what: str) -> None:
     present = known.get(definition.name)
     if present is not None and present != definition:
@@ -141,21 +160,26 @@ def _clash(name: str) -> DefinitionError:
     )
 
 
-def load_catalogue(modules: Sequence[str]) -> Catalogue:
-    """Import modules (dotted names, or paths that end in ``.py``) and collect what they define."""
+def load_catalogue(modules: Sequence[str], *, again: bool = False) -> Catalogue:
+    """Import modules (dotted names, or paths that end in ``.py``) and collect what they define.
+
+    ``again`` reads modules anew that are imported already.
+    """
     kinds = (Entity, Source, FeatureView, WindowView, CalendarWindow, OnDemand, FeatureService)
     found: list[Definition] = [
         value
         for module in modules
-        for value in vars(_import(module)).values()
+        for value in vars(_import(module, again)).values()
         if isinstance(value, kinds)
     ]
     return Catalogue(found)
 
 
-def _import(name: str) -> ModuleType:
+def _import(name: str, again: bool) -> ModuleType:
     if not name.endswith(".py"):
         try:
+            if again and name in sys.modules:
+                return importlib.reload(sys.modules[name])
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
             raise DefinitionError(

@@ -19,9 +19,17 @@ from kit.clock import Clock
 from kit.identity import needs
 from kit.problems import Problem
 from kit.redis_pipeline import RedisAway
-from shared_features import Catalogue, MissingField, UnknownRef, View
+from shared_features import Catalogue, DefinitionError, MissingField, UnknownRef, View
 
 SAMPLES_MAX = 100
+Redefine = Callable[[bool], dict[str, list[str]]]
+"""Reads the definitions anew and, unless it is a dry run, adopts them; says what differs."""
+
+
+class Redefinition(BaseModel):
+    """Whether to adopt the definitions or only to say what would change."""
+
+    dry_run: bool = False
 
 
 class Served(BaseModel):
@@ -49,10 +57,11 @@ def router(
     applied: Callable[[], Mapping[str, int]],
     verifier: Verifier,
     clock: Clock,
+    redefine: Redefine,
 ) -> APIRouter:
     """The routes that only read; ``applied`` tells each view's position."""
     routes = APIRouter(tags=["features"])
-    _describe(routes, catalogue)
+    _describe(routes, catalogue, redefine)
     _consistency(routes, catalogue, verifier)
 
     @routes.get("/v1/features/quarantine")
@@ -100,18 +109,28 @@ def router(
     return routes
 
 
-def _describe(routes: APIRouter, catalogue: Catalogue) -> None:
-    described = catalogue.describe()
+def _describe(routes: APIRouter, catalogue: Catalogue, redefine: Redefine) -> None:
+    @routes.post("/v1/features/definitions")
+    async def apply(
+        body: Redefinition, _caller: Annotated[Caller, needs("features:write")]
+    ) -> dict[str, Any]:
+        """Read the feature modules anew: what that adds, changes and removes. A new or changed
+        view is filled from the log; the old one's values stay for models that still read them."""
+        try:
+            return {"applied": not body.dry_run, **redefine(body.dry_run)}
+        except (DefinitionError, UnknownRef, SyntaxError) as error:
+            detail = f"The definitions cannot stand: {error}"
+            raise Problem(ProblemCode.INVALID_INPUT, detail) from error
 
     @routes.get("/v1/features/definitions")
     async def definitions(_caller: Annotated[Caller, needs("features:read")]) -> dict[str, Any]:
         """Entities, sources, views (with fingerprints), functions and services."""
-        return described
+        return catalogue.describe()
 
     @routes.get("/v1/features/services")
     async def services(_caller: Annotated[Caller, needs("features:read")]) -> dict[str, Any]:
         """The feature services with their refs and fingerprints."""
-        return {"services": described["services"]}
+        return {"services": catalogue.describe()["services"]}
 
     @routes.get("/v1/features/services/{name}")
     async def service(name: str, _caller: Annotated[Caller, needs("features:read")]) -> Any:

@@ -43,6 +43,10 @@ class Plans:
         self._reader = reader
         self._plans: dict[tuple[Any, ...], FeaturePlan] = {}
 
+    def forget(self) -> None:
+        """Definitions have changed: compile anew."""
+        self._plans.clear()
+
     def of(self, asked: Asked) -> FeaturePlan:
         """The plan. Raises a problem for refs that are not there."""
         aliases = tuple((a, tuple(sorted(m.items()))) for a, m in sorted(asked.aliases.items()))

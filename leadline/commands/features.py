@@ -1,0 +1,356 @@
+"""``leadline features``: what is defined, what is known, as of when, and whether it is right."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from leadline.client import Client
+from leadline.state import StateDir, state_option
+
+ARROW = "application/vnd.apache.arrow.stream"
+ROWS_PER_REQUEST = 100_000
+POLL_S = 0.2
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+refs_option = click.option(
+    "--ref", "refs", multiple=True, help="view:feature; may be repeated. Or --service."
+)
+service_option = click.option("--service", help="A feature service instead of refs.")
+
+
+@click.group()
+def features() -> None:
+    """The feature store: definitions, values, histories, proofs."""
+
+
+def _show(found: Any, as_json: bool, *columns: str, rows: list[list[Any]]) -> None:
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*("-" if cell is None else str(cell) for cell in row))
+    Console().print(table)
+
+
+@features.command("list")
+@state_option
+@as_json_option
+def list_(state: StateDir, as_json: bool) -> None:
+    """The views, functions and services that are defined."""
+    with Client.from_state(state) as client:
+        found = client.get("/v1/features/definitions")
+        fresh = client.get("/v1/features/freshness")["views"]
+    rows = [
+        [view["kind"], name, ", ".join(view["features"]), _age(fresh[name]), _short(view)]
+        for name, view in found["views"].items()
+    ]
+    rows += [
+        ["function", name, ", ".join(one["outputs"]), None, one["source_sha256"][:12]]
+        for name, one in found["on_demand"].items()
+    ]
+    rows += [
+        ["service", name, f"{len(one['refs'])} refs", None, _short(one)]
+        for name, one in found["services"].items()
+    ]
+    _show(found, as_json, "kind", "name", "features", "newest event", "fingerprint", rows=rows)
+
+
+def _short(described: dict[str, Any]) -> str:
+    return str(described["fingerprint"])[:12]
+
+
+def _age(view: dict[str, Any]) -> str | None:
+    return None if view["age_s"] is None else f"{view['age_s'] / 3600:.1f} h ago"
+
+
+@features.command()
+@state_option
+@as_json_option
+def plan(state: StateDir, as_json: bool) -> None:
+    """What reading the feature modules anew would change."""
+    _redefine(state, as_json, dry_run=True)
+
+
+@features.command()
+@state_option
+@as_json_option
+def apply(state: StateDir, as_json: bool) -> None:
+    """Read the feature modules anew; new and changed views are filled from the log."""
+    _redefine(state, as_json, dry_run=False)
+
+
+def _redefine(state: StateDir, as_json: bool, *, dry_run: bool) -> None:
+    with Client.from_state(state) as client:
+        found = client.post("/v1/features/definitions", {"dry_run": dry_run})
+    rows = [[kind, name] for kind in ("added", "changed", "removed") for name in found[kind]]
+    if not as_json and not rows:
+        click.echo("Nothing differs from what is served.")
+        return
+    _show(found, as_json, "would be" if dry_run else "was", "definition", rows=rows)
+
+
+@features.command()
+@state_option
+@click.argument("source")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--wait/--no-wait", default=True, help="Until the rows are online.")
+@as_json_option
+def push(state: StateDir, source: str, file: Path, wait: bool, as_json: bool) -> None:
+    """Push the rows of FILE (.parquet, .csv, .json, .jsonl) to SOURCE, with progress."""
+    table = read_rows(file)
+    total: dict[str, Any] = {"accepted": 0, "duplicates": 0, "quarantined": [], "last_seq": 0}
+    with Client.from_state(state, timeout_s=300) as client, Progress(disable=as_json) as progress:
+        task = progress.add_task(f"{source}", total=len(table))
+        for at in range(0, len(table), ROWS_PER_REQUEST):
+            part = table.slice(at, ROWS_PER_REQUEST)
+            params = {"source": source, **({"wait": "applied"} if wait else {})}
+            answer = client.send(
+                "POST",
+                "/v1/features/push",
+                params=params,
+                content=arrow_bytes(part),
+                headers={"content-type": ARROW},
+            ).json()
+            total["accepted"] += answer["accepted"]
+            total["duplicates"] += answer["duplicates"]
+            total["last_seq"] = answer["last_seq"]
+            total["quarantined"] += [
+                {**one, "row": one["row"] + at} for one in answer["quarantined"]
+            ]
+            progress.advance(task, len(part))
+    if as_json:
+        click.echo(json.dumps(total, indent=2))
+        return
+    click.echo(f"{total['accepted']} rows taken, {total['duplicates']} known already.")
+    for one in total["quarantined"][:20]:
+        click.echo(f"  row {one['row']} set aside: {one['reason']}")
+
+
+def read_rows(file: Path) -> Any:
+    """The rows of a file as an Arrow table; a CSV's times need an offset."""
+    import pyarrow as pa  # heavy; the command line starts without it
+    import pyarrow.csv
+    import pyarrow.json
+    import pyarrow.parquet
+
+    kind = file.suffix.lower()
+    try:
+        if kind == ".parquet":
+            return pa.parquet.read_table(file)
+        if kind == ".csv":
+            return _with_instants(pa.csv.read_csv(file))
+        if kind in (".json", ".jsonl", ".ndjson"):
+            return _with_instants(pa.json.read_json(file))
+    except pa.ArrowInvalid as error:
+        raise click.ClickException(f"{file} cannot be read: {error}") from error
+    raise click.UsageError("FILE must be .parquet, .csv, .json or .jsonl (one object a line)")
+
+
+def _with_instants(table: Any) -> Any:
+    """Text columns of times as instants; a time without an offset is refused."""
+    from datetime import datetime
+
+    import pyarrow as pa
+
+    for name in ("event_time", "created_time"):
+        if name not in table.column_names:
+            continue
+        column = table[name]
+        if pa.types.is_timestamp(column.type):
+            continue  # the service refuses it when it has no zone
+        texts = column.to_pylist()
+        times = [None if text is None else datetime.fromisoformat(text) for text in texts]
+        if any(one is not None and one.tzinfo is None for one in times):
+            raise click.ClickException(f"{name} has no zone; write 2013-12-01T00:00:00Z")
+        instants = pa.array(times, pa.timestamp("us", "UTC"))
+        table = table.set_column(table.column_names.index(name), name, instants)
+    return table
+
+
+def arrow_bytes(table: Any) -> bytes:
+    """The table as an Arrow IPC stream."""
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+@features.command()
+@state_option
+@click.option("--timeout-s", default=300.0, show_default=True)
+@as_json_option
+def materialize(state: StateDir, timeout_s: float, as_json: bool) -> None:
+    """Wait until every view is online up to the log's present end, with progress."""
+    deadline = time.monotonic() + timeout_s
+    with Client.from_state(state) as client, Progress(disable=as_json) as progress:
+        found = client.get("/v1/features/freshness")
+        goal = found["log_seq"]
+        task = progress.add_task("log position", total=goal)
+        while any(view["applied_seq"] < goal for view in found["views"].values()):
+            if time.monotonic() > deadline:
+                raise click.ClickException("The online store is still behind the log.")
+            time.sleep(POLL_S)
+            found = client.get("/v1/features/freshness")
+            applied = min(view["applied_seq"] for view in found["views"].values())
+            progress.update(task, completed=applied)
+        progress.update(task, completed=goal)
+    rows = [[name, view["applied_seq"], view["behind"]] for name, view in found["views"].items()]
+    _show(found, as_json, "view", "applied up to", "rows behind", rows=rows)
+
+
+@features.command()
+@state_option
+@refs_option
+@service_option
+@click.argument("row", nargs=-1, required=True)
+@as_json_option
+def get(
+    state: StateDir, refs: tuple[str, ...], service: str | None, row: tuple[str, ...], as_json: bool
+) -> None:
+    """Features as known now. ROW is one JSON object, or key=value pairs: carrier=UA."""
+    body: dict[str, Any] = {"entity_rows": [entity_row(row)]}
+    body |= {"feature_service": service} if service else {"feature_refs": list(refs)}
+    with Client.from_state(state) as client:
+        found = client.post("/v1/features/online", body)
+    values = found["rows"][0]
+    rows = [
+        [name, value, values[f"{name}__status"]]
+        for name, value in values.items()
+        if not name.endswith("__status")
+    ]
+    _show(found, as_json, "feature", "value", "status", rows=rows)
+
+
+def entity_row(parts: tuple[str, ...]) -> dict[str, Any]:
+    """An entity row from one JSON object or from key=value pairs (numbers and true as JSON)."""
+    if len(parts) == 1 and parts[0].lstrip().startswith("{"):
+        try:
+            found = json.loads(parts[0])
+        except json.JSONDecodeError as error:
+            raise click.UsageError(f"the row is no JSON object: {error}") from error
+        assert isinstance(found, dict)
+        return found
+    row: dict[str, Any] = {}
+    for part in parts:
+        name, equals, text = part.partition("=")
+        if not equals:
+            raise click.UsageError(f"{part!r} is no key=value pair")
+        try:
+            row[name] = json.loads(text)
+        except json.JSONDecodeError:
+            row[name] = text
+    return row
+
+
+@features.command()
+@state_option
+@click.argument("view")
+@click.argument("key", nargs=-1, required=True)
+@click.option("--at", help="An instant with an offset; now when not given.")
+@as_json_option
+def history(
+    state: StateDir, view: str, key: tuple[str, ...], at: str | None, as_json: bool
+) -> None:
+    """One key's rows in VIEW, what was known --at an instant, and what is now."""
+    params = {name: str(value) for name, value in entity_row(key).items()}
+    with Client.from_state(state) as client:
+        found = client.get(f"/v1/features/keys/{view}", at=at, **params)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    console = Console()
+    answers = Table("feature", "then", "then, corrected", "now")
+    for feature in found["answers"]["now"]:
+        shown = [found["answers"][when][feature] for when in ("then", "then_corrected", "now")]
+        answers.add_row(feature, *(f"{one['value']} ({one['status']})" for one in shown))
+    console.print(answers)
+    rows = found["rows"]
+    table = Table(*(rows[0] if rows else ("no row",)), title=f"{found['rows_total']} rows")
+    for row in rows[:30]:
+        table.add_row(*map(str, row.values()))
+    console.print(table)
+
+
+@features.command()
+@state_option
+@click.argument("rows", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@refs_option
+@service_option
+@click.option("--at", default="event_time", show_default=True, help="Column of the instants.")
+@click.option("--mode", type=click.Choice(["known", "event"]), default="known", show_default=True)
+@click.option("--as-of-seq", type=int, help="Pin the log at a position.")
+def historical(
+    state: StateDir,
+    rows: Path,
+    out: Path,
+    refs: tuple[str, ...],
+    service: str | None,
+    at: str,
+    mode: str,
+    as_of_seq: int | None,
+) -> None:
+    """Join features to ROWS as of each row's instant; writes OUT (.parquet or .arrow)."""
+    file_format = "parquet" if out.suffix == ".parquet" else "arrow"
+    params: dict[str, Any] = {"at": at, "mode": mode, "format": file_format}
+    params |= {"feature_service": service} if service else {"feature_refs": list(refs)}
+    if as_of_seq is not None:
+        params["as_of_seq"] = as_of_seq
+    with Client.from_state(state, timeout_s=300) as client, Progress() as progress:
+        job = client.send(
+            "POST",
+            "/v1/features/historical",
+            params=params,
+            content=arrow_bytes(read_rows(rows)),
+            headers={"content-type": ARROW},
+        ).json()
+        task = progress.add_task(f"{job['rows']} rows", total=1.0)
+        while job["state"] in ("waiting", "running"):
+            progress.update(task, completed=job["progress"])
+            time.sleep(POLL_S)
+            job = client.get(f"/v1/features/jobs/{job['id']}")
+        progress.update(task, completed=1.0)
+        if job["state"] == "failed":
+            raise click.ClickException(job["error"])
+        out.write_bytes(client.send("GET", job["result"]).content)
+    click.echo(f"{job['rows']} rows written to {out}.")
+
+
+@features.command()
+@state_option
+@click.argument("view", required=False)
+@as_json_option
+def verify(state: StateDir, view: str | None, as_json: bool) -> None:
+    """Compare every key of VIEW (or of all views) online with the log; exit 1 on a mismatch."""
+    with Client.from_state(state, timeout_s=300) as client:
+        names = [view] if view else list(client.get("/v1/features/definitions")["views"])
+        found = [client.get("/v1/features/consistency", view=name) for name in names]
+    rows = [
+        [one["view"], one["keys"], one["mismatches_total"], one["orphans"], one["applied_seq"]]
+        for one in found
+    ]
+    _show(found, as_json, "view", "keys", "mismatches", "orphans", "log position", rows=rows)
+    if any(one["mismatches_total"] or one["orphans"] for one in found):
+        raise SystemExit(1)
+
+
+@features.command()
+@state_option
+@click.option("--source")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
+@as_json_option
+def quarantine(state: StateDir, source: str | None, limit: int, as_json: bool) -> None:
+    """Rows that could not be taken, newest first, with their reasons."""
+    with Client.from_state(state) as client:
+        found = client.get("/v1/features/quarantine", source=source, limit=limit)
+    rows = [[one["source"], one["reason"], json.dumps(one["row"])] for one in found["rows"]]
+    _show(found, as_json, "source", "reason", "row", rows=rows)
