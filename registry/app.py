@@ -40,8 +40,6 @@ from registry.routes import webhooks as webhook_routes
 from registry.settings import RegistrySettings
 from registry.steer import Steer
 
-MIRROR_DELAY_S_MAX = 5.0
-
 
 class Parts:
     """Everything the registry is made of. Constructing does no I/O but reading the clock file."""
@@ -102,7 +100,7 @@ class Parts:
 
     async def mirroring(self) -> None:
         """MLflow is imported only when everything else has had the processor to start."""
-        await asyncio.sleep(min(self.settings.mirror_s, MIRROR_DELAY_S_MAX))
+        await asyncio.sleep(self.settings.mirror_s)
         await periodic(self.mirror, self.settings.mirror_s)()
 
     async def close(self) -> None:

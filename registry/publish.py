@@ -1,7 +1,8 @@
 """Publish: a manifest and its files become a version, or are refused with everything wrong."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
 
 from pydantic import ValidationError
@@ -71,7 +72,7 @@ class Publish:
         if not dry_run:
             await self.artifacts.keep(files)
         return await self.ledger.write_once(
-            once,
+            _about(once, manifest),
             lambda tx: self._add(tx, manifest, caller, advice_for(paths)),
             dry_run=dry_run,
         )
@@ -107,6 +108,14 @@ class Publish:
             )
         )
         return _answer(record, advice)
+
+
+def _about(once: Once | None, manifest: Manifest) -> Once | None:
+    """The key stands for the content, which was streamed and so is not in the request's digest."""
+    if once is None:
+        return None
+    asked = f"{once.request_digest}{manifest_digest(manifest)}"
+    return replace(once, request_digest=sha256(asked.encode()).hexdigest())
 
 
 def _answer(record: VersionRecord, advice: list[str]) -> dict[str, Any]:

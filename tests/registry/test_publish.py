@@ -1,5 +1,6 @@
 """Publishing: what becomes a version, and what is refused with everything that is wrong."""
 
+import asyncio
 from hashlib import sha256
 from pathlib import Path
 
@@ -8,11 +9,15 @@ import onnx
 import pytest
 from onnx import TensorProto
 
+from kit.clock import FakeClock
+from registry.app import build
 from tests.registry.conftest import (
     doubling_model,
     manifest_of,
     onnx_from,
     publish,
+    running,
+    settings_for,
     speaking_as,
 )
 
@@ -165,3 +170,47 @@ async def test_lineage_finds_versions_by_data_set_and_says_which_serve(
     found = (await client.get("/v1/lineage", params={"dataset": "flights"})).json()["versions"]
     assert [(one["version"], one["serves"]) for one in found] == [("1", False), ("2", True)]
     assert (await client.get("/v1/lineage", params={"dataset": "x"})).json()["versions"] == []
+
+
+async def test_an_idempotency_key_stands_for_one_content(client: httpx.AsyncClient) -> None:
+    headers = {"idempotency-key": "k1"}
+    assert (await publish(client, 2.0, headers=headers)).status_code == 201
+    assert (await publish(client, 2.0, headers=headers)).json()["version"] == "1"
+    answer = await publish(client, 3.0, headers=headers)
+    assert answer.json()["code"] == "idempotency-mismatch"
+
+
+async def test_versions_published_at_the_same_time_get_numbers_of_their_own(
+    client: httpx.AsyncClient,
+) -> None:
+    answers = await asyncio.gather(*(publish(client, float(factor)) for factor in range(2, 7)))
+    assert sorted(answer.json()["version"] for answer in answers) == ["1", "2", "3", "4", "5"]
+
+
+async def test_too_much_is_refused_while_it_comes_in(tmp_path: Path, fake_clock: FakeClock) -> None:
+    settings = settings_for(tmp_path, artifact_bytes_max=2048)
+    async with running(build(settings, fake_clock)) as client:
+        answer = await publish(client, files={"model.onnx": b"x" * 4096})
+    assert answer.status_code == 413
+    assert list((tmp_path / "registry").rglob("staging/*")) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "status"),
+    [
+        (b"{}", "application/json", 415),
+        (b"no boundary", "multipart/form-data", 422),
+        (b"--x\r\nno headers", "multipart/form-data; boundary=x", 422),
+        (b"--x--\r\n", "multipart/form-data; boundary=x", 422),
+    ],
+)
+async def test_a_body_that_is_no_version_is_a_problem_and_no_failure(
+    client: httpx.AsyncClient, content: bytes, content_type: str, status: int
+) -> None:
+    answer = await client.post(
+        "/v1/models/delay/versions", content=content, headers={"content-type": content_type}
+    )
+    assert (answer.status_code, answer.headers["content-type"]) == (
+        status,
+        "application/problem+json",
+    )
