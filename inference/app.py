@@ -115,7 +115,11 @@ class Inference:
         )
         self.listeners = [
             FramesListener(
-                address, clock=self.clock, predict=self.predict.submit, infer=self.infer.submit
+                address,
+                clock=self.clock,
+                predict=self.predict.submit,
+                infer=self.infer.submit,
+                delay_us=settings.queue_delay_us_max,
             )
             for address in settings.inference_frames[:1]
         ]

@@ -29,10 +29,10 @@ class InferenceSettings(ServiceSettings):
         description="Model runs at the same time; 0: two, where the CPU quota allows.",
     )
     inline_us_max: int = Field(
-        default=400,
+        default=1_000,
         ge=0,
         description="A batch that is predicted to compute in less runs on the event loop: handing "
-        "it to a thread and back costs more than it frees (bench/inference_hot_path.py).",
+        "it to a thread and back costs more than it frees (bench/inference_frames.py).",
     )
     queue_delay_us_max: int = Field(
         default=0, ge=0, le=100_000, description="How long a batch may wait for company. 0: never."

@@ -30,9 +30,12 @@ _OUT_BYTES_MAX = 64 * 1024 * 1024
 class FramesListener:
     """Accepts connections of gateways and hands their asks on, whole turns at a time."""
 
-    def __init__(self, address: str, *, clock: Clock, predict: Submit, infer: Submit) -> None:
+    def __init__(
+        self, address: str, *, clock: Clock, predict: Submit, infer: Submit, delay_us: int = 0
+    ) -> None:
         self._address = urlsplit(address)
         self._clock = clock
+        self._delay_s = delay_us / 1e6
         self._submit = {FrameKind.PREDICT: predict, FrameKind.INFER: infer}
         self._turn: dict[int, list[Arrival]] = {FrameKind.PREDICT: [], FrameKind.INFER: []}
         self._scheduled = False
@@ -91,7 +94,11 @@ class FramesListener:
         self._turn[kind].append(arrival)
         if not self._scheduled:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._hand_on)
+            loop = asyncio.get_running_loop()
+            if self._delay_s:
+                loop.call_later(self._delay_s, self._hand_on)
+            else:
+                loop.call_soon(self._hand_on)
 
     def _hand_on(self) -> None:
         self._scheduled = False

@@ -1,0 +1,137 @@
+"""What one turn of the event loop brings is one batch, at once; no bytes break the listener."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contracts.frames import Answer, Ask, FrameKind, FrameReader, pack_ask, pack_signal
+from inference.adapters.frames_asyncio import FramesConnection, FramesListener
+from inference.domain.asked import Arrival
+from kit.clock import SystemClock
+
+
+class Wire(asyncio.Transport):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
+
+    def close(self) -> None:
+        self.closed = True
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+class Taken:
+    """A listener whose batches are kept, and one connection to it."""
+
+    def __init__(self, delay_us: int = 0) -> None:
+        self.batches: list[list[Arrival]] = []
+        self.listener = FramesListener(
+            "unix:///nowhere",
+            clock=SystemClock(),
+            predict=self.keep,
+            infer=self.keep,
+            delay_us=delay_us,
+        )
+        self.wire = Wire()
+        self.connection = FramesConnection(self.listener, asyncio.get_running_loop())
+        self.connection.connection_made(self.wire)
+
+    def keep(self, arrivals: Sequence[Arrival]) -> None:
+        self.batches.append(list(arrivals))
+
+
+def ask(frame_id: int, kind: FrameKind = FrameKind.PREDICT) -> bytes:
+    return pack_ask(kind, frame_id, Ask(1000, bytes(16), "m", "p", "", b"", b"{}"))
+
+
+async def test_an_ask_that_comes_alone_is_handed_on_in_the_next_turn() -> None:
+    taken = Taken()
+    taken.connection.data_received(ask(1))
+    await asyncio.sleep(0)
+    assert [len(batch) for batch in taken.batches] == [1]
+
+
+async def test_asks_of_one_turn_are_one_batch_over_all_connections() -> None:
+    taken = Taken()
+    other = FramesConnection(taken.listener, asyncio.get_running_loop())
+    other.connection_made(Wire())
+    taken.connection.data_received(ask(1) + ask(2))
+    other.data_received(ask(1))
+    taken.connection.data_received(ask(3))
+    await asyncio.sleep(0)
+    assert [len(batch) for batch in taken.batches] == [4]
+
+
+async def test_answers_of_one_turn_are_one_write() -> None:
+    taken = Taken()
+    taken.connection.data_received(ask(7) + ask(8))
+    await asyncio.sleep(0)
+    for arrival in taken.batches[0]:
+        arrival.reply(Answer(200, b"{}"))
+    await asyncio.sleep(0)
+    (written,) = taken.wire.written
+    assert [frame_id for _, frame_id, _ in FrameReader().feed(written)] == [7, 8]
+
+
+async def test_a_cancelled_ask_is_no_longer_wanted_and_never_answered() -> None:
+    taken = Taken()
+    taken.connection.data_received(ask(1) + pack_signal(FrameKind.CANCEL, 1))
+    await asyncio.sleep(0)
+    (arrival,) = taken.batches[0]
+    assert not arrival.wanted
+    arrival.reply(Answer(200, b"{}"))
+    await asyncio.sleep(0)
+    assert taken.wire.written == []
+
+
+async def test_a_lost_connection_leaves_nothing_wanted() -> None:
+    taken = Taken()
+    taken.connection.data_received(ask(1))
+    taken.connection.connection_lost(None)
+    await asyncio.sleep(0)
+    assert not taken.batches[0][0].wanted
+    taken.batches[0][0].reply(Answer(200, b"{}"))
+    assert taken.listener.connections == set()
+
+
+async def test_a_frame_that_only_an_answering_side_sends_ends_the_connection() -> None:
+    taken = Taken()
+    taken.connection.data_received(pack_signal(FrameKind.GOAWAY))
+    assert taken.wire.closed
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.binary(max_size=60) | st.integers(0, 9).map(ask), max_size=6), st.integers(1, 40)
+)
+async def test_no_bytes_break_the_listener(pieces: list[bytes], cut: int) -> None:
+    taken = Taken()
+    data = b"".join(pieces)
+    for start in range(0, len(data), cut):
+        if not taken.wire.closed:
+            taken.connection.data_received(data[start : start + cut])
+    await asyncio.sleep(0)
+    assert all(isinstance(one.ask, Ask) for batch in taken.batches for one in batch)
+
+
+async def test_a_stale_socket_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "frames"
+    for _ in range(2):
+        listener = FramesListener(
+            f"unix://{path}", clock=SystemClock(), predict=lambda _: None, infer=lambda _: None
+        )
+        await listener.start()
+        assert path.stat().st_mode & 0o777 == 0o600
+        await listener.drain(0.1)
+        path.touch()
