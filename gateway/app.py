@@ -89,6 +89,7 @@ def build(settings: GatewaySettings, clock: Clock | None = None) -> Gateway:
         infer=Infer(admission, parts.replicas, PREDICT_BYTES_MAX),
         forward=Forward(admission, parts.upstreams),
         service_token=settings.service_token.get_secret_value(),
+        log_access=edge.log_access,
     )
     return Gateway(app, edge)
 

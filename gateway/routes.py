@@ -6,7 +6,8 @@ documentation) are an ordinary FastAPI application that trusts the same headers 
 """
 
 import secrets
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
@@ -27,6 +28,9 @@ from gateway.predict import Predict
 from kit.identity import needs, require
 from kit.problems import Problem
 
+LogAccess = Callable[[int, str, str, float], None]
+"""(status, request id, path, seconds): one line for some of the answers."""
+
 
 class CallerLeft(Exception):
     """The caller closed the connection before the request was whole."""
@@ -36,19 +40,40 @@ class Door:
     """The ASGI middleware that every request passes."""
 
     def __init__(
-        self, app: ASGIApp, *, predict: Predict, infer: Infer, forward: Forward, service_token: str
+        self,
+        app: ASGIApp,
+        *,
+        predict: Predict,
+        infer: Infer,
+        forward: Forward,
+        service_token: str,
+        log_access: LogAccess,
     ) -> None:
         self._app = app
         self._predict = predict
         self._infer = infer
         self._forward = forward
         self._service_token = service_token
+        self._log_access = log_access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        question = question_of(scope)
+        question, status, began_ns = question_of(scope), 0, time.perf_counter_ns()
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self._answer(scope, receive, send_and_note, question)
+        finally:
+            seconds = (time.perf_counter_ns() - began_ns) / 1e9
+            self._log_access(status, question.request_id, scope["path"], seconds)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, question: Question) -> None:
         try:
             await self._pass(scope, receive, send, question)
         except CallerLeft:
@@ -69,6 +94,8 @@ class Door:
         if needed is None:
             raise Problem(ProblemCode.METHOD_NOT_ALLOWED, "This path has no such method.")
         if path == "/predict":
+            if _texts(scope).get("content-encoding", "identity") != "identity":
+                raise Problem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, "The body is not to be encoded.")
             question.body = await _whole(receive, rule.body_bytes_max)
             await _answer(send, await self._predict(question), question, "predict")
         elif rule.service == "inference":

@@ -30,6 +30,7 @@ _IDLE, _HEAD, _BODY = range(3)
 QUICK_HEAD_BYTES = 8 * 1024
 """A message that fits in so many bytes breaks no limit of the head."""
 
+DRAIN_IDLE_S = 0.5
 LINGER_S_MAX = 2.0
 LINGER_BYTES_MAX = 64 * 1024 * 1024
 """A refused caller may go on sending for a moment, unheard, so that it can read why."""
@@ -69,7 +70,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self.head_bytes = self.chunk_bytes = 0
         self.body_bytes = self.body_bytes_max = 0
         self.body_s_max = 30.0
-        self.refused = False
+        self.refused = self.draining = False
         self.lingering_since: float | None = None
         self.stalled_since: float | None = None
         self.idle_s_max = edge.times.idle_s_max
@@ -152,6 +153,7 @@ class EdgeProtocol(HttpToolsProtocol):
             or fields.get(b"host") != self.known_host
             or b"transfer-encoding" in fields
             or b"expect" in fields
+            or b"content-encoding" in fields
             or b"upgrade" in fields
             or self.flow.write_paused
             or not self.edge.fast_lane
@@ -193,6 +195,8 @@ class EdgeProtocol(HttpToolsProtocol):
         self.url = url
         self.expect_100_continue = fields.get(b"expect", b"").lower() == b"100-continue"
         super().on_headers_complete()
+        if self.draining:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         self.body_bytes += len(body)
@@ -214,7 +218,7 @@ class EdgeProtocol(HttpToolsProtocol):
         parts, self.lane_parts = self.lane_parts, []
         lane = self.lane
         lane.response_complete = False
-        lane.keep_alive = self.parser.should_keep_alive()
+        lane.keep_alive = self.parser.should_keep_alive() and not self.draining
         self.cycle = lane  # type: ignore[assignment]  # has what uvicorn reads of a cycle
         get = fields.get
         question = Question(
@@ -269,6 +273,15 @@ class EdgeProtocol(HttpToolsProtocol):
             self._start_asgi_task(cycle, app)
 
     # Ending
+
+    def shutdown(self) -> None:
+        # A request may be on its way on a connection that seems idle: closing now would lose it.
+        # The next answer says that it is the last, and the sweep closes what stays idle.
+        self.draining = True
+        self.idle_s_max = DRAIN_IDLE_S
+        self.since = max(self.since, self.loop.time())
+        if self._answering():
+            self.cycle.keep_alive = False
 
     def pause_writing(self) -> None:
         self.stalled_since = self.loop.time()

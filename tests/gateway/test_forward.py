@@ -82,6 +82,7 @@ async def behind(
             feature_store_url="http://127.0.0.1:9",
         ) as gateway,
     ):
+        await until(lambda: replica._writers != set())
         yield app, gateway, admin
 
 

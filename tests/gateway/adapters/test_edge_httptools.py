@@ -294,3 +294,30 @@ async def test_a_drain_lets_what_is_under_way_finish(
     answer = await reader.read()
     assert status_of(answer) == 504
     writer.close()
+
+
+async def test_a_request_that_crosses_the_end_of_its_server_is_answered_and_is_the_last(
+    state: Path, key: str, redis_url: str, replica: FakeReplica
+) -> None:
+    async with running_gateway(state, redis_url, inference_frames=(replica.address,)) as gateway:
+        await until(lambda: replica._writers != set())
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        for _ in range(2):
+            writer.write(predict(key, close=False))
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(re.findall(rb"content-length: (\d+)", head)[0]))
+        assert b"connection: close" not in head
+        for connection in list(gateway.gateway.edge.connections):
+            connection.shutdown()  # type: ignore[attr-defined]  # as uvicorn does on SIGTERM
+        writer.write(predict(key, close=False))
+        async with asyncio.timeout(5):
+            last = await reader.read()
+        assert status_of(last) == 200
+        assert b"connection: close" in last
+        writer.close()
+
+
+async def test_an_encoded_prediction_is_not_read(gateway: Running, key: str) -> None:
+    for _ in range(2):
+        answer = await gateway.raw(predict(key, extra=b"Content-Encoding: gzip\r\n"))
+        assert status_of(answer) == 415
