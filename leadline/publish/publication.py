@@ -180,8 +180,9 @@ def _verified(
 def _baseline(
     publication: Publication, runner: graph.Runner, sample: Rows, validation: Rows
 ) -> str:
-    """Scores of the validation rows stand for the prediction: the model was fitted on the sample,
-    and would look surer there than it is."""
+    """Scores of the validation rows stand for the prediction's distribution: the model was fitted
+    on the sample, and would look surer there than it is. How days differ is learned from the
+    sample, which has times."""
     labels = np.asarray(publication.labels, np.float64)
     if len(labels) != length(validation):
         raise PublishError(
@@ -196,7 +197,7 @@ def _baseline(
         sample,
         event_us=publication.sample_event_us,
         labels=publication.sample_labels,
-        predictions=None if binary else scores.max(axis=1),
+        predictions=_trained_scores(publication, runner, sample) if binary else scores.max(axis=1),
         validation=Validation(
             scores=scores[:, -1],
             labels=labels,
@@ -206,6 +207,17 @@ def _baseline(
         else None,
     )
     return profile.model_dump_json()
+
+
+def _trained_scores(
+    publication: Publication, runner: graph.Runner, sample: Rows
+) -> npt.ArrayLike | None:
+    """Scores of the training rows, where these have times: a calendar's models say different
+    things on Sundays, which is no drift."""
+    if publication.sample_event_us is None:
+        return None
+    scored: npt.ArrayLike = runner.score(sample)[:, -1]
+    return scored
 
 
 def _manifest(

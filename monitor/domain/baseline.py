@@ -53,8 +53,9 @@ def build_profile(
 
     ``event_us`` [n] are the event times of the rows (int µs UTC): with them the floors, design
     effects and the weekly season are learned. ``labels`` [n] (0/1) give hourly positive rates.
-    ``predictions`` [n] are the model's scores, best of rows it was not fitted on: if absent the
-    validation scores stand in. Raises ``ValueError`` when lengths differ.
+    ``predictions`` [n] are the model's scores of those rows: how days differ is learned from
+    them, and the distribution only where there are no validation scores. Raises ``ValueError`` when
+    lengths differ.
     """
     rows = {name: len(np.asarray(values)) for name, values in columns.items()}
     times = None if event_us is None else np.asarray(event_us, dtype=np.int64)
@@ -181,17 +182,42 @@ def _outputs(
     task: str, predictions: npt.ArrayLike | None, day: Ints | None, validation: Validation | None
 ) -> dict[str, ColumnProfile | None]:
     """Profiles of the score and of the confidence (probability of the predicted class)."""
-    if predictions is not None:
-        scores = np.asarray(predictions, dtype=np.float64)
-        day = day if day is not None and len(day) == len(scores) else None
-    elif validation is not None:
-        scores, day = np.asarray(validation.scores, dtype=np.float64), None
-    else:
+    trained = None if predictions is None else np.asarray(predictions, dtype=np.float64)
+    if trained is None or day is None or len(day) != len(trained):
+        day = None
+    held = None if validation is None else np.asarray(validation.scores, dtype=np.float64)
+    values = held if held is not None else trained
+    if values is None:
         return {"prediction": None, "confidence": None}
-    confidence = None
-    if task == "classification":
-        confidence = column_profile(np.maximum(scores, 1 - scores), day, continuous=True)
-    return {"prediction": column_profile(scores, day, continuous=True), "confidence": confidence}
+    known = trained if day is not None else None
+    prediction = _output(values, known, day)
+    if task != "classification":
+        return {"prediction": prediction, "confidence": None}
+    surer = None if known is None else np.maximum(known, 1 - known)
+    return {
+        "prediction": prediction,
+        "confidence": _output(np.maximum(values, 1 - values), surer, day),
+    }
+
+
+_OF_DAYS = (
+    "floor_d", "design_effect", "floor_d_by_weekday", "rows_per_day", "weekday_offsets",
+    "clean_scores",
+)  # fmt: skip
+
+
+def _output(values: Floats, trained: Floats | None, day: Ints | None) -> ColumnProfile:
+    """The distribution of ``values``; how days differ is learned from the ``trained`` scores,
+    which have times and are many, but look surer than the model is."""
+    profile = column_profile(values, None, continuous=True)
+    if trained is None:
+        return profile
+    by_day = column_profile(trained, day, continuous=True)
+    if by_day.kind != profile.kind:
+        return profile
+    return profile.model_copy(
+        update={name: getattr(by_day, name) for name in _OF_DAYS if hasattr(by_day, name)}
+    )
 
 
 def _quality(task: str, validation: Validation) -> QualityProfile:

@@ -6,6 +6,9 @@ from scipy import stats
 
 from contracts.profile import BaselineProfile, CategoricalProfile, NumericProfile
 from monitor.domain.baseline import Validation, build_profile, category_keys, column_profile
+from monitor.domain.drift import judge_column
+from monitor.domain.reference import reference_of
+from monitor.domain.windows import count_column
 
 DAY_US = 86_400_000_000
 RNG = np.random.default_rng(6)
@@ -105,3 +108,29 @@ def test_regression_is_profiled_by_its_errors() -> None:
 def test_columns_of_different_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="different lengths"):
         build_profile("m", "raw", {"a": [1.0], "b": [1.0, 2.0]})
+
+
+def test_a_score_that_moves_with_the_weekday_has_its_season_in_the_profile() -> None:
+    day_us = 86_400_000_000
+    days = np.arange(84)
+    event_us = np.repeat(days, 200) * day_us
+    weekend = np.isin((np.repeat(days, 200) + 3) % 7, (5, 6))
+    random = np.random.default_rng(4)
+    scores = np.clip(random.normal(0.3, 0.05, len(event_us)) - 0.15 * weekend, 0, 1)
+    held = random.choice(scores, 2_000)
+    profile = build_profile(
+        "m",
+        "classification",
+        {"x": random.normal(size=len(event_us))},
+        event_us=event_us,
+        predictions=scores,
+        validation=Validation(held, (random.random(2_000) < held).astype(float)),
+    )
+    assert isinstance(profile.prediction, NumericProfile)
+    assert profile.prediction.rows == 2_000
+    assert len(profile.prediction.weekday_offsets) == 7
+    reference = reference_of(profile.prediction)
+    sunday = count_column(reference, scores[weekend], weekday=6)
+    judged = judge_column(reference, sunday)
+    assert judged.pooled_distance > 0.5
+    assert judged.distance < 0.1
