@@ -66,8 +66,12 @@ def matrix(
     return np.ascontiguousarray(np.column_stack(columns), dtype=np.float32)
 
 
-def _names(frame: Any) -> Sequence[str]:
-    return list(getattr(frame, "column_names", None) or getattr(frame, "columns", None) or frame)
+def _names(frame: Any) -> list[str]:
+    """Column names of Arrow (``column_names``), pandas and polars (``columns``), or a mapping."""
+    for attribute in ("column_names", "columns"):
+        if hasattr(frame, attribute):
+            return list(getattr(frame, attribute))
+    return list(frame)
 
 
 def _column(values: Any, dtype: str) -> npt.NDArray[Any]:
