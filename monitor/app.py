@@ -105,6 +105,7 @@ class Monitor:
         self.verdicts = SqliteVerdicts(self.database)
         self.judge = Judge(
             self.history,
+            self.parts,
             self.verdicts,
             self.baselines,
             self.ask,

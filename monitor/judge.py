@@ -8,18 +8,31 @@ from typing import Any
 
 from contracts.problems import ProblemCode
 from kit.clock import Clock
+from kit.logs import get_logger
 from kit.problems import Problem
+from monitor import metrics
 from monitor.domain.alerts import Sighting
 from monitor.domain.appraisal import appraise, completeness, explored
 from monitor.domain.drift import ColumnDrift, judge_column
+from monitor.domain.joint import joint_map, judge_joint
 from monitor.domain.multiplicity import q_values
+from monitor.domain.night import Night
 from monitor.domain.rows import HOUR_US
 from monitor.domain.sightings import Witness
 from monitor.domain.tally import Layout, no_volume, volume_facts
-from monitor.domain.tickets import Track, judge_run
+from monitor.domain.tickets import (
+    Track,
+    joint_limit,
+    joint_sentence,
+    judge_joint_run,
+    judge_run,
+)
 from monitor.domain.when import Job, Window
-from monitor.ports import Baselines, History, KnownVersion, Offload, Seen, Verdicts
+from monitor.ports import Baselines, History, KnownVersion, Offload, Parts, Seen, Verdicts
 
+_log = get_logger(__name__)
+
+JOINT = "@joint"
 CUSUM_DAYS = 30
 """What a sentence calls the memory of lasting drift."""
 
@@ -64,6 +77,7 @@ class Judge:
     def __init__(
         self,
         history: History,
+        parts: Parts,
         verdicts: Verdicts,
         baselines: Baselines,
         offload: Offload,
@@ -74,6 +88,7 @@ class Judge:
         completeness_min: float,
     ) -> None:
         self._history = history
+        self._parts = parts
         self._verdicts = verdicts
         self._baselines = baselines
         self._offload = offload
@@ -218,7 +233,39 @@ class Judge:
             for name in names
         }
         findings = {name: asdict(one) for name, one in judged.items()}
-        return {"findings": findings, "segments": segments}
+        answer = {"findings": findings, "segments": segments}
+        return answer | self._by_rows(case, layout, memory, found, witness)
+
+    def _by_rows(
+        self, case: _Case, layout: Layout, memory: Mapping[tuple[str, str], Track],
+        found: Examined, witness: Witness,
+    ) -> dict[str, Any]:  # fmt: skip
+        """What needs the stored rows: KS at every edge, and how columns move together."""
+        compiled = joint_map(layout.profile)
+        night = Night(layout, compiled, case.window.from_us, case.window.until_us)
+        for name in self._history.part_names(
+            case.model, case.version, case.window.from_us, case.window.until_us
+        ):
+            if night.full:
+                break
+            try:
+                night.add(self._parts.read(name), case.variants)
+            except OSError as error:
+                metrics.DAMAGED.inc()
+                _log.error("part_damaged", part=name, reason=str(error))
+        answer: dict[str, Any] = {"fine": night.fine(), "fine_rows": night.rows}
+        if compiled is None or night.sums is None:
+            return {**answer, "joint": None}
+        judged = judge_joint(compiled, night.sums, self._rows_min)
+        if judged is None:
+            return {**answer, "joint": None}
+        track = memory.get((case.version, JOINT), Track())
+        over = judge_joint_run(judged, track, len(layout.references))
+        found.tracks[case.version, JOINT] = track
+        text = joint_sentence(judged, track, len(layout.references))
+        limit = joint_limit(judged, len(layout.references))
+        found.sightings.append(witness.joint(text, track.shape / limit, over, asdict(judged)))
+        return {**answer, "joint": asdict(judged)}
 
     def _truth(self, job: Job, case: _Case, found: Examined) -> dict[str, Any]:
         """Quality of the window whose labels are due by the end of this one."""

@@ -116,6 +116,11 @@ class Witness:
                     f"running, {drift.counted} rows in the last", name, evidence=evidence,
                 )  # fmt: skip
 
+    def joint(self, text: str, close: float, over: bool, evidence: Any) -> Sighting:
+        """How the columns move together."""
+        level = max(1.0, close) if over else min(close, 0.99)
+        return self._see("joint", "ticket", level, text, evidence=evidence)
+
     def outputs(self, volume: Volume, profile: BaselineProfile | None) -> Iterator[Sighting]:
         """Silent errors of the output, and loud ones."""
         rows, ok = volume.count("rows"), volume.count("ok")

@@ -12,6 +12,7 @@ from monitor.adapters.baselines_registry import RegistryBaselines
 from monitor.adapters.database_sqlite import Database
 from monitor.adapters.history_sqlite import SqliteHistory
 from monitor.adapters.labels_sqlite import SqliteLabels
+from monitor.adapters.parts_parquet import ParquetParts
 from monitor.adapters.stream_redis import RedisStream
 from monitor.adapters.verdicts_sqlite import SqliteVerdicts
 from monitor.alert import TellPeople
@@ -87,19 +88,19 @@ class Office:
 @pytest.fixture
 def office(
     observe: Observe, database: Database, history: SqliteHistory, baselines: RegistryBaselines,
-    stream: RedisStream, clock: FakeClock, producer: Producer,
+    stream: RedisStream, clock: FakeClock, producer: Producer, parts: ParquetParts,
 ) -> Office:  # fmt: skip
-    return make_office(observe, database, history, baselines, stream, clock, producer)
+    return make_office(observe, database, history, baselines, stream, clock, producer, parts)
 
 
 def make_office(
     observe: Observe, database: Database, history: SqliteHistory, baselines: RegistryBaselines,
-    stream: RedisStream, clock: FakeClock, producer: Producer,
+    stream: RedisStream, clock: FakeClock, producer: Producer, parts: ParquetParts,
 ) -> Office:  # fmt: skip
     verdicts, sink = SqliteVerdicts(database), FakeSink()
     alert = TellPeople(verdicts, [sink], inline, clock, 10)
     judge = Judge(
-        history, verdicts, baselines, inline, clock,
+        history, parts, verdicts, baselines, inline, clock,
         rows_min=200, label_due_us=DAY_US, completeness_min=0.8,
     )  # fmt: skip
     schedule = Schedule(
@@ -126,10 +127,11 @@ async def test_every_hour_day_and_week_is_judged_once_and_in_order(office: Offic
 async def test_missed_windows_are_caught_up_after_a_stop(
     office: Office, observe: Observe, database: Database, history: SqliteHistory,
     baselines: RegistryBaselines, stream: RedisStream, clock: FakeClock, producer: Producer,
+    parts: ParquetParts,
 ) -> None:  # fmt: skip
     await office.day(0)
     clock.advance_us(3 * DAY_US)
-    restarted = make_office(observe, database, history, baselines, stream, clock, producer)
+    restarted = make_office(observe, database, history, baselines, stream, clock, producer, parts)
     await restarted.jobs()
     assert restarted.done("day") == [NOW_US + (i + 1) * DAY_US for i in range(4)]
 
