@@ -19,6 +19,7 @@ from contracts.served import STREAM, decode_served
 from feature_store.domain.plan import applied_key
 from inference.app import Inference
 from inference.settings import InferenceSettings
+from kit.telemetry import exposition
 from tests.inference.parts import body, catalogue, defaults, logistic_model, manifest_for
 from tests.polling import until
 
@@ -174,3 +175,18 @@ async def test_a_stalled_store_degrades_answers_within_their_deadline(
     with redis.Redis.from_url(redis_url) as client:
         sequences = {int(entry[b"s"]) for _, entry in client.xrange(STREAM)}
     assert sequences == set(range(1, 13))
+
+
+async def test_the_metrics_say_what_was_served(settings: InferenceSettings) -> None:
+    async with running(settings) as (_, gateway):
+        gateway.send(1, orjson.dumps(body("a", "b")))
+        gateway.send(2, b"{")
+        await until(lambda: len(gateway.answers) == 2)
+        said = exposition()[0].decode()
+    assert 'inference_requests_total{model="risk",outcome="ok",version="1"} 1.0' in said
+    assert 'inference_rows_total{model="risk",outcome="ok",version="1"} 2.0' in said
+    assert 'inference_request_duration_seconds_count{model="risk",version="1"} 1.0' in said
+    assert 'inference_batch_rows_sum{model="risk",version="1"} 2.0' in said
+    assert 'inference_model_state{model="risk",state="ready",version="1"} 1.0' in said
+    assert 'inference_refused_total{code="malformed-json"} 1.0' in said
+    assert "inference_spool_records_total 1.0" in said

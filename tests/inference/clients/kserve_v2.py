@@ -23,7 +23,7 @@ async def main(url: str) -> None:
         answer = await client.infer(url, request, model_name="echo32")
         got = answer.outputs[0].as_numpy().reshape(2, 2)
         np.testing.assert_array_equal(got, VALUES)
-        seen.append({"id": answer.id, "model": answer.model_name, "version": answer.model_version})
+        seen.append({"id": answer.id, "model": answer.model_name})
     print(json.dumps(seen))
 
 
