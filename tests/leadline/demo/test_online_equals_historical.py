@@ -18,7 +18,7 @@ from kit.clock import FakeClock
 from leadline.demo import features
 from leadline.demo.flights import DAY_US, DECEMBER_US, HOUR_US, asks, between
 from leadline.demo.replay import ASK_FIELDS, PUSHED, Stream, pushed
-from leadline.demo.setup import history, stream_of
+from leadline.demo.seed import history, stream_of
 
 TOKEN = "t" * 40
 DAY_BEGINS_US = DECEMBER_US + 4 * DAY_US
