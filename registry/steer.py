@@ -132,7 +132,7 @@ class Steer:
     async def _cool(self, rollout: Rollout) -> None:
         def work(tx: Transaction) -> None:
             current = tx.rollout(rollout.id)
-            if current is None or current.revision != rollout.revision:
+            if current is None or current.revision != rollout.revision or _needed(tx, current):
                 return
             before = tx.scene(current)
             act = Act(
@@ -151,6 +151,16 @@ class Steer:
         DECISIONS.labels(verdict.kind.value, verdict.reason).inc()
         for guard in evidence.guards if evidence else ():
             LOG_EVALUE.labels(rollout.model, guard.name).set(guard.log_e)
+
+
+def _needed(tx: Transaction, settled: Rollout) -> bool:
+    """Whether something under way has its own use for the version that a rollout replaced."""
+    rollouts = [one for one in tx.rollouts(settled.model, unsettled=True) if one.is_active]
+    used = {version for one in rollouts for version in (one.candidate, one.baseline)}
+    for experiment in tx.experiments(settled.model):
+        if experiment.status != "stopped":
+            used |= {arm.version for arm in experiment.plan.arms}
+    return settled.baseline in used
 
 
 def _after(before: Scene, verdict: Verdict, now_us: int) -> Scene:

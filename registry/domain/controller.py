@@ -215,6 +215,8 @@ def _inferior(rollout: Rollout, evidence: Evidence) -> Iterator[Verdict]:
     for guard, found in _paired(rollout, evidence):
         if guard.role != "guard" or is_acceptable(guard, found, rollout.plan.guard_alpha):
             continue
+        if leaves_shadow and guard.kind == "business":
+            continue  # nothing in the business follows from an answer that nobody got
         yield _hold(
             "non_inferiority",
             f"{effect_of(guard, found)} may still be worse than "

@@ -58,6 +58,20 @@ async def test_the_replaced_version_stays_loaded_for_its_time_and_not_longer(des
     assert (await desk.actions())[-1] == "rollout.cooled"
 
 
+async def test_a_replaced_version_that_comes_back_as_a_candidate_is_not_unloaded(
+    desk: Desk,
+) -> None:
+    await desk.start()
+    for _ in range(5):
+        await desk.look(hours=2)
+    await desk.roll_out.start("delay", "1", lambda _: plan(), "the old one was better", ANN)
+    desk.clock.step_us(30 * 3_600_000_000)
+    await desk.report("2")
+    await desk.steer()
+    assert "1" in (await desk.route()).warm
+    assert (await desk.look()).weight == 0.05
+
+
 async def test_no_traffic_before_every_live_replica_has_the_version(desk: Desk) -> None:
     await desk.start()
     await desk.report("1", replica="slow")

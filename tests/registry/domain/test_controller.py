@@ -199,6 +199,14 @@ def test_a_shadow_that_is_surely_worse_is_halted_and_one_in_doubt_stays() -> Non
     assert said.sentence.startswith("Halted in shadow: log loss")
 
 
+def test_a_business_guard_that_a_shadow_cannot_answer_does_not_keep_it_there() -> None:
+    guards = [{"name": "clicks", "kind": "business", "metric": "click", "margin": 0.1}]
+    made = plan(shadow={"bake_s": 0, "pairs_min": 0}, guards=guards)
+    nothing = evidence(found("clicks", estimate=None, low=None, high=None, n_candidate=0))
+    assert verdict(rollout(entered=0, plan=made), nothing).kind is Kind.PROMOTE
+    assert verdict(rollout(entered=3, plan=made), nothing).reason == "non_inferiority"
+
+
 def test_no_decision_for_too_long_halts_but_waiting_for_a_person_does_not() -> None:
     late = NOW_US + 4 * HOUR_US
     state = rollout(entered=3, plan=plan(step_s_max=3 * 3600))
