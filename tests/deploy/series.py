@@ -4,7 +4,7 @@ from functools import cache
 
 import yaml
 
-from leadline.reference import instruments
+from leadline.reference.services import instruments
 from tests.deploy.compose import ROOT, SERVICES
 
 SCRAPED = {"job", "instance"}

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from contracts.problems import ProblemCode
-from leadline.reference import DEFAULT_FOLDER, instruments, pages, stale, write
+from leadline.reference import DEFAULT_FOLDER, pages, stale, write
+from leadline.reference.services import facts, instruments
 
 
 def test_the_committed_reference_is_what_the_code_says() -> None:
@@ -35,3 +36,12 @@ def test_instruments_read_at_scrape_time_are_listed_with_their_labels() -> None:
     named = {name: (kind, labels) for name, kind, labels, _ in instruments("gateway")}
     assert named["gateway_predict_seconds"] == ("histogram", ())
     assert named["gateway_requests_total"] == ("counter", ("route", "status"))
+
+
+def test_what_callers_cannot_reach_is_not_listed() -> None:
+    paths = {route.path for route in facts("registry").routes}
+    assert "/v1/models/{model}" in paths
+    assert "/v1/replicas/{replica}" not in paths
+    scopes = {(route.method, route.path): route.scope for route in facts("gateway").routes}
+    assert scopes["POST", "/v1/keys"] == "`admin`"
+    assert scopes["GET", "/healthz"] == "none"
