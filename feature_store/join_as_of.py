@@ -175,8 +175,10 @@ def with_columns(table: pa.Table, joined: Historical, *, statuses: bool) -> pa.T
     for ref, column in joined.columns.items():
         table = table.append_column(ref, column.values)
     if statuses:
+        named: dict[int, pa.Array] = {}  # features of a view mostly share one array of statuses
         for ref, column in joined.columns.items():
-            codes = pa.array(column.status.astype("int8"))
-            named = pa.DictionaryArray.from_arrays(codes, _STATUS_NAMES)
-            table = table.append_column(ref + STATUS_SUFFIX, named.dictionary_decode())
+            if id(column.status) not in named:
+                codes = pa.array(column.status.view(np.int8))
+                named[id(column.status)] = pa.DictionaryArray.from_arrays(codes, _STATUS_NAMES)
+            table = table.append_column(ref + STATUS_SUFFIX, named[id(column.status)])
     return table

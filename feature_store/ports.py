@@ -34,6 +34,15 @@ class LogReader(Protocol):
         """Rows of a source with ``after_seq < seq <= up_to_seq``, in order of seq
         (``domain.schema.source_schema``)."""
 
+    def read_columns(
+        self,
+        source: Source,
+        columns: Sequence[str],
+        after_seq: int = 0,
+        up_to_seq: int | None = None,
+    ) -> pa.Table:
+        """As ``read``, only these columns."""
+
 
 @dataclass(frozen=True, slots=True)
 class LogParts:

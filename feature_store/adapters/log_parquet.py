@@ -44,7 +44,7 @@ class ParquetLog:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._segments: dict[Path, pa.Table] = {}
+        self._columns: dict[Path, dict[str, pa.ChunkedArray]] = {}
         self._tail: dict[Path, tuple[int, list[tuple[str, pa.Table]]]] = {}
 
     def segments(self, source: str) -> list[tuple[int, int, Path]]:
@@ -136,7 +136,7 @@ class ParquetLog:
         for first, last, path in self.segments(source.name):
             sealed = max(sealed, last)
             if last > after_seq and (up_to_seq is None or first <= up_to_seq):
-                parts.append(_fitted(self._segment(path), wanted))
+                parts.append(_fitted(self._segment(path, columns), wanted))
         for table in _frames_after(tail, source.name, after_seq):
             overlaps = table["__seq"][0].as_py() <= sealed  # sealed while this was read
             rows = table.filter(pc.field("__seq") > sealed) if overlaps else table
@@ -144,16 +144,22 @@ class ParquetLog:
         whole = pa.concat_tables(parts) if parts else wanted.empty_table()
         return _between(whole, after_seq, up_to_seq)
 
-    def _segment(self, path: Path) -> pa.Table:
-        if path not in self._segments:
+    def _segment(self, path: Path, columns: Sequence[str]) -> pa.Table:
+        """Those of the columns that the segment has; read once and kept."""
+        known = self._columns.setdefault(path, {})
+        lacking = [name for name in columns if name not in known]
+        if lacking:
             try:
-                self._segments[path] = pq.read_table(path, memory_map=True)
+                with pq.ParquetFile(path, memory_map=True) as file:
+                    present = set(file.schema_arrow.names)
+                    found = file.read([name for name in lacking if name in present])
             except (pa.ArrowInvalid, OSError) as error:
                 raise TornSegment(
                     f"the log segment {path.parent.name}/{path.name} cannot be read; restore it "
                     "from a copy: its rows are in no other place"
                 ) from error
-        return self._segments[path]
+            known.update(zip(found.column_names, found.columns, strict=True))
+        return pa.table({name: known[name] for name in columns if name in known})
 
 
 def _frames_after(
@@ -177,12 +183,16 @@ def _frames_after(
 def _fitted(table: pa.Table, wanted: pa.Schema) -> pa.Table:
     """The columns of ``wanted``; one that the source got later is null in older rows."""
     arrays = [
-        table[field.name].cast(field.type)
+        _cast(table[field.name], field.type)
         if field.name in table.column_names
         else pa.chunked_array([pa.nulls(len(table), field.type)])
         for field in wanted
     ]
     return pa.Table.from_arrays(arrays, schema=wanted)
+
+
+def _cast(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
+    return column if column.type == wanted else column.cast(wanted)
 
 
 def _between(table: pa.Table, after_seq: int, up_to_seq: int | None) -> pa.Table:
@@ -309,7 +319,12 @@ class LogWriter:
         partial = path.with_suffix(".partial")
         with partial.open("wb") as file:
             pq.write_table(
-                rows.combine_chunks(), file, compression="zstd", row_group_size=ROW_GROUP
+                rows.combine_chunks(),
+                file,
+                compression="zstd",
+                row_group_size=ROW_GROUP,
+                # of numbers few repeat; a dictionary would cost reading time for nothing
+                use_dictionary=[f.name for f in rows.schema if not _plain(f.type)],
             )
             file.flush()
             if self._sync:
@@ -339,6 +354,10 @@ class LogWriter:
             column = ids["__event_id"].slice(max(0, len(ids) - limit))
             found[name] = column.drop_null().to_pylist()
         return found
+
+
+def _plain(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_primitive(kind) or pa.types.is_nested(kind))
 
 
 def _cut_torn_end(path: Path) -> None:

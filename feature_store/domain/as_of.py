@@ -54,9 +54,21 @@ def last_at_or_before(sorted_rows: Int64s, labels: Int64s) -> Int64s:
 
 def order_ranks(times: RowTimes) -> Int64s:
     """The rank of each row in the total order (event, created, seq)."""
+    if _in_order(times):
+        return np.arange(len(times))
     ranks = np.empty(len(times), np.int64)
     ranks[np.lexsort((times.seq, times.created, times.event))] = np.arange(len(times))
     return ranks
+
+
+def _in_order(times: RowTimes) -> bool:
+    """Whether the rows stand in their total order already, as those of a live source do."""
+    event, created, seq = times.event, times.created, times.seq
+    later = event[1:] > event[:-1]
+    tied = event[1:] == event[:-1]
+    newer = created[1:] > created[:-1]
+    newer |= (created[1:] == created[:-1]) & (seq[1:] > seq[:-1])
+    return bool(np.all(later | (tied & newer)))
 
 
 def as_of(
@@ -71,39 +83,23 @@ def as_of(
     found = np.full(len(label_codes), -1, np.int64)
     if not len(usable) or not len(label_codes):
         return found
-    codes, shown = row_codes[usable], seen_from(times.take(usable), mode)
+    codes, shown = row_codes, seen_from(times, mode)
+    if len(usable) < len(row_codes):
+        codes, shown = codes[usable], shown.take(usable)
     rows, labels = composite(codes, shown.available, np.maximum(label_codes, 0), label_us)
-    winners = usable
-    if not _in_time_order(rows, shown):
-        by_time = np.argsort(rows, kind="stable")
-        ranks = order_ranks(shown)
-        size = len(ranks)
-        best = np.maximum.accumulate(codes[by_time] * size + ranks[by_time]) % size
-        by_rank = np.empty(size, np.int64)
-        by_rank[ranks] = np.arange(size)
-        winners = usable[by_rank[best]]
-        rows, codes = rows[by_time], codes[by_time]
+    by_time = np.argsort(rows)
+    ranks = order_ranks(shown)
+    size = len(ranks)
+    best = np.maximum.accumulate(codes[by_time] * size + ranks[by_time]) % size
+    by_rank = np.empty(size, np.int64)
+    by_rank[ranks] = usable
+    winners = by_rank[best]
+    rows, codes = rows[by_time], codes[by_time]
     at = last_at_or_before(rows, labels) - 1
     hit = (at >= 0) & (label_codes >= 0)
     hit[hit] = codes[at[hit]] == label_codes[hit]
     found[hit] = winners[at[hit]]
     return found
-
-
-def _in_time_order(rows: Int64s, times: RowTimes) -> bool:
-    """Whether the rows already stand so that each is the winner when it becomes available."""
-    if not np.all(rows[1:] >= rows[:-1]):
-        return False
-    same = times.event[1:] == times.event[:-1]
-    tie = same & (
-        (times.created[1:] < times.created[:-1])
-        | ((times.created[1:] == times.created[:-1]) & (times.seq[1:] < times.seq[:-1]))
-    )
-    earlier = times.event[1:] < times.event[:-1]
-    # a key's first row may be earlier than the row before it, which is another key's
-    return not bool(np.any((tie | earlier) & (rows[1:] == rows[:-1]))) and not bool(
-        np.any(times.available != times.event)
-    )
 
 
 def deletion_times(row_codes: Int64s, times: RowTimes) -> Int64s:

@@ -35,6 +35,18 @@ class JoinedColumn:
 Joined = dict[str, JoinedColumn]
 
 
+def columns_of(view: View) -> list[str]:
+    """The columns of its source's log that joining a view takes."""
+    names = ["__event_us", "__created_us", "__seq", "__deleted", *view.entity.keys]
+    if view.source.lag_us is None:
+        names.append("__ingested_us")
+    if isinstance(view, FeatureView):
+        names += view.features
+    else:
+        names += [a.column for a in view.features.values() if a.column is not None]
+    return list(dict.fromkeys(names))
+
+
 def join_view(
     view: View, rows: pa.Table, keys: Sequence[pa.Array], label_us: Int64s, mode: Mode
 ) -> Joined:
@@ -88,12 +100,20 @@ def take_column(
     column: pa.ChunkedArray, at: Int64s, status: npt.NDArray[np.uint8], age: Int64s
 ) -> JoinedColumn:
     """The values at row positions ``at`` where the status is PRESENT; nulls there say so."""
-    index = pa.array(at, mask=status != PRESENT)
-    values = column.combine_chunks().take(index)
-    if values.null_count > index.null_count:
-        null = values.is_null().to_numpy(zero_copy_only=False)
-        status = np.where((status == PRESENT) & null, NULL_VALUE, status).astype(np.uint8)
-    return JoinedColumn(values, status, age)
+    missing = status != PRESENT
+    if not column.null_count and len(column) and _is_number(column.type):
+        values = column.to_numpy()[at]
+        return JoinedColumn(pa.array(values, mask=missing if missing.any() else None), status, age)
+    index = pa.array(at, mask=missing)
+    taken = column.combine_chunks().take(index)
+    if taken.null_count > index.null_count:
+        null = taken.is_null().to_numpy(zero_copy_only=False)
+        status = np.where(~missing & null, NULL_VALUE, status).astype(np.uint8)
+    return JoinedColumn(taken, status, age)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _join_window(

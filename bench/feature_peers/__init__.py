@@ -1,0 +1,1 @@
+"""Contestants of the feature store's benchmarks: one process each, one line of JSON each."""
