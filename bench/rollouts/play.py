@@ -38,7 +38,7 @@ class Outcome:
 
 
 class Tape:
-    """What the monitor would have stored: by look, with the step it belongs to."""
+    """What the monitor would have stored, summed by step and time block as it sums it."""
 
     def __init__(self, looks: int) -> None:
         self.looks = 0
@@ -46,28 +46,33 @@ class Tape:
         self.steps: list[int] = []
         self.by_step: dict[float, Ints] = {}
         """Users shown, (baseline, candidate), at each weight."""
+        self._groups = 0
+        self._last: tuple[int, int] | None = None
         self._counts = {name: np.zeros((looks, 2), np.int64) for name in _COUNTED}
 
     def append(self, minute: Minute, step: int, weight: float) -> None:
         """One more look."""
+        group = (step, self.looks // BLOCK_LOOKS)
+        if group != self._last:
+            self._groups, self._last = self._groups + 1, group
         self.minutes.append(minute)
         self.steps.append(step)
         for name in _COUNTED:
-            self._counts[name][self.looks] = getattr(minute, name)
+            self._counts[name][self._groups - 1] += getattr(minute, name)
         shown = self.by_step.setdefault(weight, np.zeros(2, np.int64))
         shown += minute.shown
         self.looks += 1
 
     def exposures(self, what: str) -> Exposures:
-        """Bad outcomes by look, with the realised share of the candidate."""
-        shown, bad = self._counts["shown"][: self.looks], self._counts[what][: self.looks]
+        """Bad outcomes by step and block, with the realised share of the candidate."""
+        shown, bad = self._counts["shown"][: self._groups], self._counts[what][: self._groups]
         telling = (shown > 0).all(axis=1)
         shown, bad = shown[telling], bad[telling]
         return Exposures(shown[:, 1] / shown.sum(axis=1), bad[:, 1], bad[:, 0])
 
     def sums(self, what: str) -> tuple[int, int]:
         """Totals of (baseline, candidate)."""
-        total = self._counts[what][: self.looks].sum(axis=0)
+        total = self._counts[what][: self._groups].sum(axis=0)
         return int(total[0]), int(total[1])
 
     def labelled(self, delay: int) -> Cells:
