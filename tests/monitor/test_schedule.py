@@ -51,11 +51,16 @@ class Office:
     producer: Producer
     labels: SqliteLabels
 
-    async def day(self, number: int, shift: float = 0.0, *, right: float | None = None) -> None:
+    async def day(
+        self, number: int, shift: float = 0.0, *, right: float | None = None, together: bool = False
+    ) -> None:  # fmt: skip
         """One day of 300 rows, its labels, and the jobs that follow."""
         at_us = NOW_US + number * DAY_US
         batch = self.producer.batch(300, at_us + HOUR_US)
         batch.numbers["distance"][:] += shift * 200
+        if together:
+            half = np.argsort(batch.numbers["distance"][:150])
+            batch.numbers["late_7d"][half] = np.sort(batch.numbers["late_7d"][:150])
         self.producer.send(batch)
         self.clock.advance_us(at_us + DAY_US + 1_000_000 - self.clock.now_us())
         await self.observe.step()
@@ -252,3 +257,16 @@ async def test_a_run_on_demand_is_kept_with_its_result(office: Office) -> None:
     assert done is not None
     assert done.state == "done"
     assert done.result["versions"]["2"]["rows"] == 300
+
+
+async def test_columns_that_begin_to_move_together_become_a_ticket_that_names_them(
+    office: Office,
+) -> None:
+    for number in range(3):
+        await office.day(number)
+    for number in range(3, 6):
+        await office.day(number, together=True)
+    tickets = [n for n in office.sink.taken if n.severity == "ticket"]
+    (alert,) = [a for n in tickets for a in n.alerts if a["kind"] == "joint"]
+    assert "distance with late_7d from" in alert["sentence"]
+    assert not any(a["kind"] == "drift" for n in tickets for a in n.alerts)
