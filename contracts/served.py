@@ -151,10 +151,17 @@ def decode_served(data: bytes) -> ServedBatch:
         at += column.nbytes
         return column
 
+    def take_many(dtype: str, names: list[str]) -> dict[str, npt.NDArray[Any]]:
+        # Rows of one matrix: a frombuffer a column costs a one-row record of 50 features 70 µs.
+        nonlocal at
+        matrix = np.frombuffer(data, dtype, rows * len(names), at).reshape(len(names), rows)
+        at += matrix.nbytes
+        return dict(zip(names, matrix, strict=True))
+
     fixed = {name: take(dtype) for name, dtype in _FIXED}
-    numbers = {name: take("<f8") for name in head["numbers"]}
+    numbers = take_many("<f8", head["numbers"])
     strings = {name: tuple(values) for name, values in head["strings"].items()}
-    statuses = {name: take("u1") for name in (*numbers, *strings)}
+    statuses = take_many("u1", [*numbers, *strings])
     if at != len(data) or len(head["units"]) != rows:
         raise ValueError("a served record has more or fewer bytes than its header says")
     return ServedBatch(
