@@ -214,6 +214,11 @@ class Inference:
             self.computing.shutdown(wait=False)
             self.loading.shutdown(wait=False)
 
+    def say_goodbye(self) -> None:
+        """The process is about to stop: gateways ask elsewhere from now on."""
+        for listener in self.listeners:
+            listener.say_goodbye()
+
     def ready(self) -> list[str]:
         """What is missing before this replica can answer."""
         return self.load.missing()
@@ -232,4 +237,5 @@ def make_app(settings: InferenceSettings) -> FastAPI:
         ],
         lifespan=inference.lifespan,
         ready=inference.ready,
+        on_drain=inference.say_goodbye,
     )

@@ -24,6 +24,10 @@ class FeatureRows(Protocol):
     @property
     def columns(self) -> Mapping[str, FeatureColumn]: ...
 
+    @property
+    def applied_seq(self) -> int:
+        """Position in the feature log up to which what was read is applied."""
+
 
 class FeatureReader(Protocol):
     """The feature store's online side (``feature_store.online.OnlineReader``)."""

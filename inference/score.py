@@ -1,16 +1,32 @@
 """Scores one group: features, request-time features, one model run, post-processing."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import numpy as np
 import numpy.typing as npt
 
 from inference.domain.asked import Group
 from inference.domain.fleet import Computed
-from inference.domain.inputs import Features, Taken
+from inference.domain.inputs import FeatureColumn, Features, Taken
 from inference.domain.served import Served, first_outcome
-from inference.ports import Cache, FeatureReader
+from inference.ports import Cache, FeatureReader, FeatureRows
 from kit.clock import Clock
 from kit.deadline import Deadline
 from kit.redis_pipeline import RedisAway, RedisError
+
+SAMPLE_EVERY = 64
+"""Of one group in so many, the first row is logged with what the verifier needs to replay it."""
+
+
+class _Nothing:
+    """What is found where nothing is looked up."""
+
+    columns: ClassVar[Mapping[str, FeatureColumn]] = {}
+    applied_seq = 0
+
+
+NOTHING = _Nothing()
 
 
 class Score:
@@ -30,12 +46,14 @@ class Score:
         self._clock = clock
         self._rng = rng
         self._features_timeout_ms = features_timeout_ms
+        self._groups = 0
 
     async def __call__(self, group: Group) -> tuple[Served, Features]:
         """What the group's version says of its rows; nothing is answered or recorded here."""
         loaded, stages = group.loaded, group.loaded.tally.stages
         began_ns, now_us = self._clock.monotonic_ns(), self._clock.now_us()
-        features = await self._look_up(group, now_us)
+        found = await self._look_up(group, now_us)
+        features = found if found is None else found.columns
         taken = self._take(group, features)
         looked_up_ns = self._clock.monotonic_ns()
         computed, cached = await self._compute(group, taken)
@@ -48,19 +66,35 @@ class Score:
         stages["compute"].observe(computed.compute_ns / 1e9)
         stages["post_processing"].observe((done_ns - computed_ns) / 1e9)
         work_ns = looked_up_ns - began_ns + computed.compute_ns + done_ns - computed_ns
-        served = Served(group, now_us, work_ns // 1000, taken, verdicts, outcome, cached)
+        served = Served(
+            group=group,
+            now_us=now_us,
+            work_us=work_ns // 1000,
+            taken=taken,
+            verdicts=verdicts,
+            outcome=outcome,
+            cached=cached,
+            watermark=self._sampled(found),
+        )
         return served, features
 
-    async def _look_up(self, group: Group, now_us: int) -> Features:
+    def _sampled(self, found: FeatureRows | None) -> int | None:
+        """The watermark, for one group in ``SAMPLE_EVERY`` of those that read the store."""
+        if found is None or found is NOTHING:
+            return None
+        self._groups += 1
+        return None if self._groups % SAMPLE_EVERY else found.applied_seq
+
+    async def _look_up(self, group: Group, now_us: int) -> FeatureRows | None:
+        """What the store has; None when it is away."""
         if group.loaded.plan is None:
-            return {}
+            return NOTHING
         deadline = Deadline.after_ms(self._features_timeout_ms)
         try:
-            found = await self._features.look_up(group.loaded.plan, group.rows, now_us, deadline)
+            return await self._features.look_up(group.loaded.plan, group.rows, now_us, deadline)
         except (RedisAway, RedisError, TimeoutError):
             group.loaded.tally.degrade("features", len(group.rows))
             return None
-        return found.columns
 
     @staticmethod
     def _take(group: Group, features: Features) -> Taken:

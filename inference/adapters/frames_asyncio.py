@@ -39,6 +39,7 @@ class FramesListener:
         self._submit = {FrameKind.PREDICT: predict, FrameKind.INFER: infer}
         self._turn: dict[int, list[Arrival]] = {FrameKind.PREDICT: [], FrameKind.INFER: []}
         self._scheduled = False
+        self._saying_goodbye = False
         self._server: asyncio.Server | None = None
         self.connections: set[FramesConnection] = set()
 
@@ -72,12 +73,19 @@ class FramesListener:
         """Asks that wait for their answer."""
         return sum(len(connection.open) for connection in self.connections)
 
-    async def drain(self, seconds: float) -> None:
-        """Tell every gateway to ask elsewhere, answer what is open, close."""
+    def say_goodbye(self) -> None:
+        """Tell every gateway to ask elsewhere; take no new connection."""
+        if self._saying_goodbye:
+            return
+        self._saying_goodbye = True
         if self._server is not None:
             self._server.close()
         for connection in list(self.connections):
             connection.say_goodbye()
+
+    async def drain(self, seconds: float) -> None:
+        """Say goodbye, answer what is open, close."""
+        self.say_goodbye()
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         # An ask that crossed the GOAWAY on its way is still taken.

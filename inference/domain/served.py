@@ -1,6 +1,7 @@
 """What a version said of one group of rows, and the record of it that is kept."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,9 @@ class Served:
     outcome: npt.NDArray[np.uint8]
     cached: npt.NDArray[np.bool_] | None = None
     """Which rows were remembered; None where the version keeps no answers."""
+    watermark: int | None = None
+    """Position in the feature log; given for the groups whose first row goes into the sample by
+    which the feature store verifies what was served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,21 @@ def batch_of(served: Served) -> ServedBatch:
         statuses=dict(zip(plan.names, taken.statuses, strict=True)),
         client_request_ids=client_ids,
         policy_id=group.loaded.policy_id,
+        lineage=() if served.watermark is None else (_lineage(served, served.watermark),),
     )
+
+
+def _lineage(served: Served, watermark: int) -> dict[str, Any]:
+    """How the features of the group's first row came about; their values stand in its columns."""
+    row, loaded = served.group.rows[0], served.group.loaded
+    return {
+        "row": 0,
+        "now_us": served.now_us,
+        "watermark": watermark,
+        "service": loaded.manifest.feature_service,
+        "keys": {key: row.get(key) for key in loaded.manifest.entity_keys},
+        "refs": loaded.inputs.refs,
+    }
 
 
 def _flags(served: Served, n: int) -> npt.NDArray[np.uint8]:

@@ -112,6 +112,7 @@ class Rows:
     """What a reader gives."""
 
     columns: dict[str, Column]
+    applied_seq: int = 41
 
 
 @dataclass

@@ -58,6 +58,15 @@ async def test_what_was_answered_was_recorded_before(house: House) -> None:
     assert batch.statuses["f3"].tolist() == [0, 0]
 
 
+async def test_a_sample_of_rows_is_logged_with_what_replays_it(house: House) -> None:
+    for _ in range(64):
+        await house.ask(body("b", "a"))
+    (lineage,) = [one for batch in house.spool.batches for one in batch.lineage]
+    assert lineage["watermark"] == 41
+    assert lineage["keys"] == {"account": "b"}
+    assert lineage["refs"]["f3"] == "stats:f3"
+
+
 async def test_an_unknown_entity_is_answered_and_the_answer_says_so(house: House) -> None:
     house.serve(house.load("2", inputs=defaults(0.5)))
     (answer,) = await house.ask(body("nobody"))
