@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from gateway.adapters.edge import Edge, EdgeTimes
 from gateway.adapters.jwks_http import JwksHttp
+from gateway.adapters.kept_redis import KeptRedis
 from gateway.adapters.keys_redis import KeysRedis
 from gateway.adapters.leases_redis import LeasesRedis
 from gateway.adapters.replicas_frames import ReplicasFrames
@@ -28,6 +29,7 @@ from gateway.forward import Forward
 from gateway.infer import Infer
 from gateway.issue_keys import IssueKeys
 from gateway.limit import Limit
+from gateway.once import Once
 from gateway.predict import Predict
 from gateway.routes import Door, keys_router, problems_router
 from gateway.settings import GatewaySettings
@@ -86,6 +88,7 @@ def build(settings: GatewaySettings, clock: Clock | None = None) -> Gateway:
     app.add_middleware(
         Door,
         predict=predict,
+        once=Once(admission, predict, KeptRedis(parts.limit_redis)),
         infer=Infer(admission, parts.replicas, PREDICT_BYTES_MAX),
         forward=Forward(admission, parts.upstreams),
         service_token=settings.service_token.get_secret_value(),

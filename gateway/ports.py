@@ -41,6 +41,19 @@ class LeaseStore(Protocol):
         """Give rows back that were leased and not spent. Raises ``StoreAway``."""
 
 
+class Kept(Protocol):
+    """Answers that were given, kept for a while. Every call raises ``StoreAway``."""
+
+    async def claim(self, name: str, mark: bytes, ms: int) -> bytes | None:
+        """None when the name was free and is now claimed; else what stands there."""
+
+    async def keep(self, name: str, value: bytes, ms: int) -> None:
+        """Replace the claim by what is to be found from now on."""
+
+    async def release(self, name: str) -> None:
+        """Free the name."""
+
+
 class SigningKeys(Protocol):
     """The public keys of token issuers."""
 

@@ -24,6 +24,7 @@ from gateway.forward import Forward, caller_headers, passes
 from gateway.infer import Infer, InferQuestion, error_reply
 from gateway.issue_keys import IssueKeys
 from gateway.metrics import REQUESTS
+from gateway.once import Once
 from gateway.predict import Predict
 from kit.identity import needs, require
 from kit.problems import Problem
@@ -44,6 +45,7 @@ class Door:
         app: ASGIApp,
         *,
         predict: Predict,
+        once: Once,
         infer: Infer,
         forward: Forward,
         service_token: str,
@@ -51,6 +53,7 @@ class Door:
     ) -> None:
         self._app = app
         self._predict = predict
+        self._once = once
         self._infer = infer
         self._forward = forward
         self._service_token = service_token
@@ -94,10 +97,10 @@ class Door:
         if needed is None:
             raise Problem(ProblemCode.METHOD_NOT_ALLOWED, "This path has no such method.")
         if path == "/predict":
-            if _texts(scope).get("content-encoding", "identity") != "identity":
-                raise Problem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, "The body is not to be encoded.")
             question.body = await _whole(receive, rule.body_bytes_max)
-            await _answer(send, await self._predict(question), question, "predict")
+            await _answer(
+                send, await self._prediction(question, _texts(scope)), question, "predict"
+            )
         elif rule.service == "inference":
             question.body = await _whole(receive, rule.body_bytes_max)
             asked = InferQuestion(question, method, path, _target(scope), _texts(scope), needed)
@@ -106,6 +109,14 @@ class Door:
             await self._own(scope, receive, send, question, needed)
         else:
             await self._control(scope, receive, send, question, rule, needed)
+
+    async def _prediction(self, question: Question, headers: dict[str, str]) -> Reply:
+        if headers.get("content-encoding", "identity") != "identity":
+            raise Problem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, "The body is not to be encoded.")
+        key = headers.get("idempotency-key")
+        if key is None:
+            return await self._predict(question)
+        return await self._once(question, key.encode("latin-1"))
 
     async def _own(
         self, scope: Scope, receive: Receive, send: Send, question: Question, needed: str

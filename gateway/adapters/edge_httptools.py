@@ -154,6 +154,7 @@ class EdgeProtocol(HttpToolsProtocol):
             or b"transfer-encoding" in fields
             or b"expect" in fields
             or b"content-encoding" in fields
+            or b"idempotency-key" in fields
             or b"upgrade" in fields
             or self.flow.write_paused
             or not self.edge.fast_lane

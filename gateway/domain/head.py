@@ -15,6 +15,7 @@ Fault = tuple[ProblemCode, str]
 _ONCE = (
     b"host", b"content-length", b"transfer-encoding", b"content-type", b"content-encoding",
     b"authorization", b"x-api-key", b"x-request-timeout-ms", b"inference-header-content-length",
+    b"idempotency-key",
 )  # fmt: skip
 _HOST = re.compile(rb"[A-Za-z0-9._~%\[\]:-]{1,255}")
 _LENGTH = re.compile(rb"[0-9]{1,18}")

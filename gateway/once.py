@@ -1,0 +1,94 @@
+"""A prediction asked with an ``Idempotency-Key``: however often it is sent, it is answered once."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+
+import orjson
+
+from contracts.problems import ProblemCode
+from gateway.admit import Admission, problem_reply
+from gateway.domain.exchange import Question, Reply
+from gateway.ports import Kept, StoreAway
+from kit.problems import Problem
+
+KEY_BYTES_MAX = 255
+PENDING_MS = 65_000
+"""Longer than any request may take: a gateway that died in between blocks its key no longer."""
+KEPT_MS = 600_000
+_ASK_AGAIN = frozenset({401, 403, 408, 429})
+
+
+class Once:
+    """``/predict`` behind a memory of answers. With the memory away it is asked as if new."""
+
+    def __init__(
+        self, admission: Admission, predict: Callable[[Question], Awaitable[Reply]], kept: Kept
+    ) -> None:
+        self._admission = admission
+        self._predict = predict
+        self._kept = kept
+
+    async def __call__(self, question: Question, key: bytes) -> Reply:
+        """The answer, or the one that was given before (header ``idempotent-replay: true``)."""
+        try:
+            name = await self._name(question, key)
+            mark = hashlib.sha256(question.body).hexdigest().encode()
+            found = await self._kept.claim(name, mark, PENDING_MS)
+        except Problem as problem:
+            return problem_reply(problem, question.request_id, "/predict")
+        except StoreAway:
+            return await self._predict(question)
+        if found is not None:
+            return _replay(question, mark, found)
+        reply = Reply(500, b"", ())
+        try:
+            reply = await self._predict(question)
+        finally:
+            await self._settle(name, mark, reply)
+        return reply
+
+    async def _name(self, question: Question, key: bytes) -> str:
+        if not 1 <= len(key) <= KEY_BYTES_MAX:
+            detail = f"An Idempotency-Key has 1 to {KEY_BYTES_MAX} bytes."
+            raise Problem(ProblemCode.INVALID_INPUT, detail)
+        principal = await self._admission.principal(question.authorization, question.api_key)
+        return f"{principal.account}:{hashlib.sha256(key).hexdigest()}"
+
+    async def _settle(self, name: str, mark: bytes, reply: Reply) -> None:
+        try:
+            if reply.status >= 500 or reply.status in _ASK_AGAIN:
+                await self._kept.release(name)
+            else:
+                await self._kept.keep(name, mark + _pack(reply), KEPT_MS)
+        except StoreAway:
+            pass  # the claim runs out by itself
+
+
+def _replay(question: Question, mark: bytes, found: bytes) -> Reply:
+    problem = None
+    if found[: len(mark)] != mark:
+        detail = "This Idempotency-Key came with another body before."
+        problem = Problem(ProblemCode.IDEMPOTENCY_MISMATCH, detail)
+    elif len(found) == len(mark):
+        detail = "The first request with this Idempotency-Key is still being answered."
+        problem = Problem(ProblemCode.CONFLICT, detail)
+    if problem is not None:
+        return problem_reply(problem, question.request_id, "/predict")
+    reply = _unpack(found[len(mark) :])
+    return Reply(reply.status, reply.body, (*reply.headers, (b"idempotent-replay", b"true")))
+
+
+def _pack(reply: Reply) -> bytes:
+    headers = [
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in reply.headers
+        if not name.startswith(b"ratelimit")
+    ]
+    return orjson.dumps([reply.status, headers]) + b"\n" + reply.body
+
+
+def _unpack(kept: bytes) -> Reply:
+    head, _, body = kept.partition(b"\n")
+    status, headers = orjson.loads(head)
+    pairs = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers)
+    return Reply(status, body, pairs)

@@ -1,0 +1,83 @@
+import asyncio
+
+import httpx
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.frames import Answer
+from gateway.domain.exchange import Reply
+from gateway.once import _pack, _unpack
+from tests.gateway.replica import FakeReplica, echo
+from tests.gateway.running import Running
+from tests.polling import until
+
+BODY = {"model": "delay", "instances": [{"carrier": "UA"}]}
+
+NAMES = st.binary(min_size=1).filter(lambda name: not name.startswith(b"ratelimit"))
+
+
+async def ask(gateway: Running, key: str, once: str, body: object = None) -> httpx.Response:
+    headers = {"x-api-key": key, "idempotency-key": once, "x-request-timeout-ms": "400"}
+    return await gateway.http.post("/predict", json=body or BODY, headers=headers)
+
+
+async def test_the_same_request_again_gets_the_first_answer_and_costs_no_inference(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    first = await ask(gateway, key, "a")
+    again = await ask(gateway, key, "a")
+    assert (again.status_code, again.content) == (200, first.content)
+    assert again.headers["idempotent-replay"] == "true"
+    assert again.headers["content-type"] == "application/json"
+    assert len(replica.asked) == 1
+    assert (await ask(gateway, key, "b")).json()["request_id"] != first.json()["request_id"]
+
+
+async def test_the_same_key_with_another_body_is_a_mismatch(gateway: Running, key: str) -> None:
+    await ask(gateway, key, "a")
+    other = await ask(gateway, key, "a", {"model": "delay", "instances": [{}]})
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency-mismatch")
+
+
+async def test_while_the_first_is_answered_the_second_is_a_conflict(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    replica.rule = lambda kind, asked: None
+    first = asyncio.ensure_future(ask(gateway, key, "a"))
+    await until(lambda: len(replica.asked) == 1)
+    second = await ask(gateway, key, "a")
+    assert (second.status_code, second.json()["code"]) == (409, "conflict")
+    assert (await first).status_code == 504
+    replica.rule = echo
+    assert (await ask(gateway, key, "a")).status_code == 200
+
+
+async def test_a_fault_of_ours_is_not_kept(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    replica.rule = lambda kind, asked: Answer(500, b"{}")
+    assert (await ask(gateway, key, "a")).status_code == 500
+    replica.rule = echo
+    assert (await ask(gateway, key, "a")).status_code == 200
+
+
+async def test_a_refusal_of_the_question_is_kept_and_of_the_caller_is_not(
+    gateway: Running, key: str
+) -> None:
+    bad = {"model": "delay", "instances": []}
+    assert (await ask(gateway, key, "a", bad)).status_code == 422
+    assert (await ask(gateway, key, "a", bad)).headers["idempotent-replay"] == "true"
+    assert (await ask(gateway, "ll_x", "a", bad)).status_code == 401
+    assert (await ask(gateway, key, "x" * 300)).status_code == 422
+
+
+@given(
+    st.integers(200, 599),
+    st.binary(),
+    st.lists(st.tuples(NAMES, st.binary())),
+)
+def test_an_answer_is_kept_as_it_was(
+    status: int, body: bytes, headers: list[tuple[bytes, bytes]]
+) -> None:
+    reply = Reply(status, body, tuple(headers))
+    assert _unpack(_pack(reply)) == reply
