@@ -115,7 +115,7 @@ def test_a_story_that_was_stopped_neither_repeats_itself_nor_its_acts(
 @pytest.mark.parametrize("plan", [GOOD_PLAN, HASTY_PLAN])
 def test_the_plans_are_plans_that_the_registry_takes(plan: dict[str, Any]) -> None:
     made = preset_plan("standard", "classification", **plan)
-    assert [guard.name for guard in made.guards] == ["error_rate", "latency", "log_loss"]
+    assert [guard.name for guard in made.guards] == ["error_rate", "latency", "brier"]
     assert (made.shadow is None) == (plan is HASTY_PLAN)
 
 
