@@ -3,11 +3,13 @@
 ``judge_column`` computes; ``multiplicity.q_values`` corrects over a run; ``tickets`` decides.
 """
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 
+from contracts.profile import NumericProfile
 from monitor.domain import categories, divergences, ks, rates
 from monitor.domain.days import standardised
 from monitor.domain.multiplicity import z_of
@@ -111,8 +113,6 @@ def _numeric(
     effective = ks.effective_rows(n, counted, known.baseline_effect, known.live_effect(counted))
     sampled = ks.effective_rows(n, counted, known.baseline_effect)
     p = ks.robust_p(seasonal.distance, effective)
-    centred, squares = window.sums / counted
-    shift = float(centred) / profile.std if profile.std > 0 else None
     outside = window.fact("below") + window.fact("above")
     shares, cells = divergences.coarse(reference.shares, window.cells)
     return ColumnDrift(
@@ -132,16 +132,31 @@ def _numeric(
         location=f"<= {reference.bins.edges[seasonal.at]:.6g}",
         psi=divergences.psi(shares, cells, n),
         jensen_shannon=divergences.jensen_shannon(shares, cells, n),
-        mean=profile.mean + float(centred),
-        std=float(np.sqrt(max(0.0, squares - centred**2))),
-        mean_shift=shift,
-        beyond_two_sigma=shift is not None and abs(shift) > 2,
+        **_moments(profile, window),
         null_rate=null_rate,
         null_p=null_p,
         outside_rate=outside / counted,
         # A new sample leaves the old range with odds of 2 in n + 1 a row.
         outside_p=rates.excess_p(outside, counted, 2, n, known.live_effect(counted)),
     )
+
+
+class _Moments(TypedDict):
+    mean: float
+    std: float
+    mean_shift: float | None
+    beyond_two_sigma: bool
+
+
+def _moments(profile: NumericProfile, window: ColumnCounts) -> _Moments:
+    centred, squares = (float(total) for total in window.sums / window.counted)
+    shift = centred / profile.std if profile.std > 0 else None
+    return {
+        "mean": profile.mean + centred,
+        "std": math.sqrt(max(0.0, squares - centred**2)),
+        "mean_shift": shift,
+        "beyond_two_sigma": shift is not None and abs(shift) > 2,
+    }
 
 
 def _categorical(
