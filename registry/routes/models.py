@@ -42,7 +42,21 @@ def router(
 ) -> APIRouter:
     """The routes of models, bound to their verbs."""
     routes = APIRouter(prefix="/v1", tags=["models"])
+    _add_changes(routes, publish, promote, artifacts, bytes_max=bytes_max, files_max=files_max)
+    _add_pages(routes, describe)
+    _add_contents(routes, describe, artifacts)
+    return routes
 
+
+def _add_changes(
+    routes: APIRouter,
+    publish: Publish,
+    promote: Promote,
+    artifacts: ArtifactStore,
+    *,
+    bytes_max: int,
+    files_max: int,
+) -> None:
     @routes.post("/models/{model}/versions", status_code=201)
     async def publish_version(
         model: ModelName,
@@ -62,6 +76,26 @@ def router(
         response.headers["etag"] = etag(answer["revision"])
         return answer
 
+    @routes.post("/models/{model}/versions/{version}/transitions")
+    async def transition(
+        model: ModelName,
+        version: Version,
+        body: TransitionIn,
+        response: Response,
+        caller: Reader,
+        expected: IfMatch,
+        once: IdempotencyKey,
+        dry_run: DryRun = False,
+    ) -> dict[str, Any]:
+        """Change the version's state. Needs ``registry:promote``; a refusal is logged."""
+        answer = await promote(
+            model, version, body.to, body.reason, caller, expected, once=once, dry_run=dry_run
+        )
+        response.headers["etag"] = etag(answer["revision"])
+        return answer
+
+
+def _add_pages(routes: APIRouter, describe: Describe) -> None:
     @routes.get("/models")
     async def models(_caller: Reader) -> dict[str, Any]:
         """Every model, with what serves."""
@@ -86,6 +120,18 @@ def router(
         response.headers["etag"] = etag(answer["revision"])
         return answer
 
+    @routes.get("/lineage")
+    async def lineage(
+        _caller: Reader,
+        dataset: Annotated[str | None, Query(max_length=256)] = None,
+        dataset_digest: Annotated[str | None, Query(pattern=r"^[0-9a-f]{64}$")] = None,
+        feature_fingerprint: Annotated[str | None, Query(pattern=r"^[0-9a-f]{64}$")] = None,
+    ) -> dict[str, Any]:
+        """Which versions used a data set or a feature definition, and which of them serve now."""
+        return {"versions": await describe.descended(dataset, dataset_digest, feature_fingerprint)}
+
+
+def _add_contents(routes: APIRouter, describe: Describe, artifacts: ArtifactStore) -> None:
     @routes.get("/models/{model}/versions/{version}/manifest")
     async def manifest(model: ModelName, version: Version, _caller: Reader) -> Response:
         """The manifest alone, byte for byte what was hashed."""
@@ -104,33 +150,3 @@ def router(
             raise Problem(ProblemCode.NOT_FOUND, "There is no artifact with that hash.")
         headers = {"etag": f'"{sha256}"', "cache-control": "private, max-age=31536000, immutable"}
         return FileResponse(place, media_type="application/octet-stream", headers=headers)
-
-    @routes.get("/lineage")
-    async def lineage(
-        _caller: Reader,
-        dataset: Annotated[str | None, Query(max_length=256)] = None,
-        dataset_digest: Annotated[str | None, Query(pattern=r"^[0-9a-f]{64}$")] = None,
-        feature_fingerprint: Annotated[str | None, Query(pattern=r"^[0-9a-f]{64}$")] = None,
-    ) -> dict[str, Any]:
-        """Which versions used a data set or a feature definition, and which of them serve now."""
-        return {"versions": await describe.descended(dataset, dataset_digest, feature_fingerprint)}
-
-    @routes.post("/models/{model}/versions/{version}/transitions")
-    async def transition(
-        model: ModelName,
-        version: Version,
-        body: TransitionIn,
-        response: Response,
-        caller: Reader,
-        expected: IfMatch,
-        once: IdempotencyKey,
-        dry_run: DryRun = False,
-    ) -> dict[str, Any]:
-        """Change the version's state. Needs ``registry:promote``; a refusal is logged."""
-        answer = await promote(
-            model, version, body.to, body.reason, caller, expected, once=once, dry_run=dry_run
-        )
-        response.headers["etag"] = etag(answer["revision"])
-        return answer
-
-    return routes

@@ -53,7 +53,14 @@ class ReasonIn(_Body):
 def router(roll_out: RollOut, roll_back: RollBack, describe: Describe) -> APIRouter:
     """The routes of rollouts, bound to their verbs."""
     routes = APIRouter(prefix="/v1", tags=["rollouts"])
+    _add_start(routes, roll_out)
+    _add_pages(routes, describe)
+    _add_verbs(routes, roll_out, roll_back)
+    _add_model_verbs(routes, roll_out, roll_back)
+    return routes
 
+
+def _add_start(routes: APIRouter, roll_out: RollOut) -> None:
     @routes.post("/rollouts", status_code=201)
     async def start(
         body: RolloutIn,
@@ -75,6 +82,8 @@ def router(roll_out: RollOut, roll_back: RollBack, describe: Describe) -> APIRou
         response.headers["etag"] = etag(answer["revision"])
         return answer
 
+
+def _add_pages(routes: APIRouter, describe: Describe) -> None:
     @routes.get("/rollouts")
     async def rollouts(
         _caller: Reader,
@@ -96,6 +105,9 @@ def router(roll_out: RollOut, roll_back: RollBack, describe: Describe) -> APIRou
         """Every verdict that said something new, oldest first."""
         return {"decisions": await describe.decisions(rollout_id)}
 
+
+def _add_verbs(routes: APIRouter, roll_out: RollOut, roll_back: RollBack) -> None:
+    # Before the other verbs, whose path would match it, too.
     @routes.post("/rollouts/{rollout_id}/rollback")
     async def rollback(
         rollout_id: str,
@@ -131,6 +143,8 @@ def router(roll_out: RollOut, roll_back: RollBack, describe: Describe) -> APIRou
         response.headers["etag"] = etag(answer["revision"])
         return answer
 
+
+def _add_model_verbs(routes: APIRouter, roll_out: RollOut, roll_back: RollBack) -> None:
     @routes.post("/models/{model}/rollback")
     async def rollback_model(
         model: ModelName,
@@ -156,5 +170,3 @@ def router(roll_out: RollOut, roll_back: RollBack, describe: Describe) -> APIRou
         return await roll_out.override(
             model, version, body.reason, caller, expected, once=once, dry_run=dry_run
         )
-
-    return routes

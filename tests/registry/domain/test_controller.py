@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.evidence import ArmCount, Evidence, ShadowPairs
-from registry.domain.controller import READY, Loading, decide, is_acceptable, rate_bound
-from registry.domain.plan import DAY_S, GuardPlan
+from registry.domain.controller import READY, Loading, decide
+from registry.domain.plan import DAY_S
 from registry.domain.rollout import Rollout
 from registry.domain.verdict import Kind, Verdict
 from tests.registry.scenes import (
@@ -215,27 +215,6 @@ def test_no_decision_for_too_long_halts_but_waiting_for_a_person_does_not() -> N
     assert (said.kind, said.reason) == (Kind.HALT, "timeout")
     waiting = rollout(entered=3, plan=plan(step_s_max=3 * 3600, approvals=(1.0,)))
     assert verdict(waiting, evidence(), now_us=late).reason == "approval"
-
-
-def test_lower_is_worse_reads_the_other_end_of_the_interval() -> None:
-    accuracy = GuardPlan(name="accuracy", kind="accuracy", direction="lower_is_worse", margin=0.01)
-    assert is_acceptable(accuracy, found("accuracy", low=-0.01, high=0.2), 0.05)
-    assert not is_acceptable(accuracy, found("accuracy", low=-0.011, high=0.2), 0.05)
-
-
-def test_no_error_in_many_requests_is_acceptable_at_any_ratio() -> None:
-    errors = plan().guards[0]
-    none = {"estimate": None, "low": None, "high": None, "candidate_value": 0.0}
-    assert is_acceptable(errors, found("error_rate", n_candidate=2_000, **none), 0.0125)
-    assert not is_acceptable(errors, found("error_rate", n_candidate=200, **none), 0.0125)
-
-
-@given(n=st.integers(1, 10**7), rate=st.floats(0, 1), alpha=st.floats(1e-4, 0.2))
-def test_the_rate_bound_is_above_the_rate_and_at_most_one(
-    n: int, rate: float, alpha: float
-) -> None:
-    bound = rate_bound(found("error_rate", n_candidate=n, candidate_value=rate), alpha)
-    assert min(1.0, rate) <= bound <= 1.0
 
 
 @given(
