@@ -31,7 +31,9 @@ from gateway.issue_keys import IssueKeys
 from gateway.limit import Limit
 from gateway.once import Once
 from gateway.predict import Predict
-from gateway.routes import Door, keys_router, problems_router
+from gateway.routes.door import Door
+from gateway.routes.keys import keys_router
+from gateway.routes.problems import problems_router
 from gateway.settings import GatewaySettings
 from kit.app import create_app
 from kit.clock import Clock, SystemClock

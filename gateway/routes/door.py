@@ -1,32 +1,26 @@
-"""HTTP in, one verb call, HTTP out.
+"""The door: every request passes it.
 
-``Door`` stands in front of the whole application: nothing passes that the access table does not
-name, and what passes carries a proven caller. Behind it the gateway's own pages (keys, problems,
-documentation) are an ordinary FastAPI application that trusts the same headers as any service.
+Nothing passes that the access table does not name, and what passes carries a proven caller. Behind
+it the gateway's own pages (keys, problems, documentation) are an ordinary FastAPI application that
+trusts the same headers as any service.
 """
 
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from contracts.identity import SERVICE_TOKEN_HEADER, Caller
+from contracts.identity import SERVICE_TOKEN_HEADER
 from contracts.problems import ProblemCode
 from gateway.admit import problem_reply
 from gateway.domain.access import OPEN, Rule, brings_no_body, rule_for, scope_for
 from gateway.domain.exchange import Question, Reply, explains
-from gateway.domain.keys import DEFAULT_QUOTA_ROWS, DEFAULT_WINDOW_S, KeyRecord
 from gateway.forward import Forward, caller_headers, passes
 from gateway.infer import Infer, InferQuestion, error_reply
-from gateway.issue_keys import IssueKeys
 from gateway.metrics import REQUESTS
 from gateway.once import Once
 from gateway.predict import Predict
-from kit.identity import needs, require
 from kit.problems import Problem
 
 LogAccess = Callable[[int, str, str, float], None]
@@ -216,114 +210,3 @@ async def _answer(send: Send, reply: Reply, question: Question, route: str) -> N
     ]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
-
-
-class KeyIn(BaseModel):
-    """A request for a key."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    principal: str = Field(min_length=1, max_length=128, examples=["billing-service"])
-    scopes: list[str] = Field(min_length=1, max_length=32, examples=[["predict:delay"]])
-    expires_in_s: int | None = Field(default=None, ge=1, le=10 * 366 * 86_400)
-    quota_rows: int = Field(default=DEFAULT_QUOTA_ROWS, ge=1, le=1_000_000_000)
-    window_s: int = Field(default=DEFAULT_WINDOW_S, ge=1, le=86_400)
-
-
-class KeyOut(BaseModel):
-    """What may be shown of a key."""
-
-    id: str
-    env: str
-    principal: str
-    scopes: list[str]
-    created_us: int
-    expires_us: int | None
-    revoked_us: int | None
-    quota_rows: int
-    window_s: int
-
-    @classmethod
-    def of(cls, record: KeyRecord) -> "KeyOut":
-        """Everything but the digest."""
-        shown = {name: getattr(record, name) for name in cls.model_fields}
-        return cls.model_validate({**shown, "scopes": list(record.scopes)})
-
-
-class NewKeyOut(KeyOut):
-    """A new key; ``key`` is shown this once."""
-
-    key: str
-
-
-class KeysOut(BaseModel):
-    """All keys, the oldest first."""
-
-    keys: list[KeyOut]
-
-
-Admin = Annotated[Caller, needs("admin")]
-
-
-def keys_router(issue: IssueKeys) -> APIRouter:
-    """``/v1/keys``."""
-    router = APIRouter(prefix="/v1/keys", tags=["keys"])
-
-    @router.post("", status_code=201)
-    async def create(asked: KeyIn, caller: Admin) -> NewKeyOut:
-        """Make a key for a principal, which may have two live ones."""
-        key, record = await issue.create(
-            caller,
-            asked.principal,
-            asked.scopes,
-            expires_in_s=asked.expires_in_s,
-            quota_rows=asked.quota_rows,
-            window_s=asked.window_s,
-        )
-        return NewKeyOut(**KeyOut.of(record).model_dump(), key=key)
-
-    @router.get("", dependencies=[Depends(require("admin"))])
-    async def all_keys() -> KeysOut:
-        """List keys without their secrets."""
-        return KeysOut(keys=[KeyOut.of(record) for record in issue.all()])
-
-    @router.delete("/{key_id}")
-    async def revoke(key_id: str, caller: Admin) -> KeyOut:
-        """End a key; every gateway refuses it within 5 s."""
-        return KeyOut.of(await issue.revoke(caller, key_id))
-
-    return router
-
-
-def problems_router() -> APIRouter:
-    """``/problems``: the page behind each problem's ``type``."""
-    router = APIRouter(prefix="/problems", tags=["problems"])
-
-    @router.get("")
-    async def catalogue() -> list[dict[str, str | int | bool]]:
-        """Every problem there is."""
-        return [_described(code) for code in ProblemCode]
-
-    @router.get("/{code}")
-    async def page(code: str) -> Response:
-        """What one problem means."""
-        known = {each.value: each for each in ProblemCode}
-        if code not in known:
-            raise Problem(ProblemCode.NOT_FOUND, "There is no problem of that code.")
-        told = _described(known[code])
-        again = "may succeed later" if told["retryable"] else "will fail again unless it is changed"
-        text = (
-            f"{told['code']} ({told['status']})\n\n{told['title']}\n\nThe same request {again}.\n"
-        )
-        return Response(text, media_type="text/plain")
-
-    return router
-
-
-def _described(code: ProblemCode) -> dict[str, str | int | bool]:
-    return {
-        "code": code.value,
-        "status": code.status,
-        "title": code.title,
-        "retryable": code.retryable,
-    }
