@@ -1,5 +1,7 @@
 """Every knob of inference."""
 
+from socket import gethostname
+
 from pydantic import Field
 
 from kit.settings import CommaList, ServiceSettings
@@ -8,7 +10,11 @@ from kit.settings import CommaList, ServiceSettings
 class InferenceSettings(ServiceSettings):
     """Read once in ``__main__``."""
 
-    replica: str = Field(default="inference-0", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    replica: str = Field(
+        default_factory=gethostname,
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="Unique among the replicas; in containers the host's name is.",
+    )
     push_url: str | None = Field(
         default=None, description="Where the registry reaches this replica with a new table."
     )

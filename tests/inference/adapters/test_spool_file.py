@@ -1,5 +1,6 @@
 """The spool keeps what it took, whatever happens to the process."""
 
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -153,3 +154,22 @@ def test_garbage_is_no_record(data: bytes) -> None:
 
 def test_places_are_ordered() -> None:
     assert SpoolPlace(1, 9) < SpoolPlace(2, 0) < SpoolPlace(2, 1)
+
+
+def test_a_full_disk_drops_and_counts_and_the_spool_stays_sound(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    spool.append(b"fine", 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (spool.end.offset + 50, hard))  # as a disk that ends
+    try:
+        spool.append(b"x" * 200, 3)
+        spool.append(b"x" * 200, 4)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    spool.append(b"again", 1)
+    assert (spool.records_dropped, spool.rows_dropped) == (2, 7)
+    assert [(record.seq, record.payload) for record in all_of(spool)] == [
+        (1, b"fine"),
+        (4, b"again"),
+    ]
+    spool.close()

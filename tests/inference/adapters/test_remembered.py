@@ -1,0 +1,73 @@
+"""Answers in Redis: used where the model is slower than the trip, missed without harm."""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+
+from inference.adapters.remembered import RememberedAnswers
+from inference.domain.fleet import LoadedVersion
+from kit.redis_pipeline import PipelinedRedis
+from tests.inference.parts import House, logistic_model
+
+FAR = np.iinfo(np.int64).max
+
+
+def slow(loaded: LoadedVersion) -> LoadedVersion:
+    """The same version, known to take 10 ms a row."""
+    for _ in range(100):
+        loaded.engine.costs.learn(1, 0.01)  # type: ignore[attr-defined]  # of the real engine
+    return loaded
+
+
+def rows_of(*values: float) -> dict[str, Any]:
+    return {"input": np.array([[value] * 10 for value in values], np.float32)}
+
+
+async def ask(cache: RememberedAnswers, loaded: LoadedVersion, *values: float) -> Any:
+    computed, cached = await cache.compute(loaded, rows_of(*values), np.full(len(values), FAR))
+    return computed.outputs[0][:, 1].tolist(), cached.tolist()
+
+
+async def test_another_replica_reads_what_one_computed(house: House, redis_url: str) -> None:
+    loaded = slow(house.load("2", logistic_model([0.1] * 10), cache_ttl_s=60.0))
+    redis = PipelinedRedis(redis_url, timeout_ms=2_000)
+    await redis.start()
+    one, other = (RememberedAnswers(redis, house.clock, 1 << 20) for _ in range(2))
+    first = await ask(one, loaded, 1.0, 2.0)
+    assert first[1] == [False, False]
+    second = await ask(other, slow(loaded), 2.0, 1.0, 3.0)
+    assert second[1] == [True, True, False]
+    assert second[0][:2] == first[0][::-1]
+    await redis.stop()
+
+
+async def test_a_fast_model_makes_no_trip(house: House, redis_url: str) -> None:
+    loaded = house.load("2", logistic_model([0.1] * 10), cache_ttl_s=60.0)
+    redis = PipelinedRedis(redis_url, timeout_ms=2_000)
+    await redis.start()
+    await ask(RememberedAnswers(redis, house.clock, 1 << 20), loaded, 1.0)
+    assert await redis.execute("KEYS", "ll:answers:*") == []
+    await redis.stop()
+
+
+async def test_a_cache_that_is_away_costs_only_its_use(house: House) -> None:
+    loaded = slow(house.load("2", logistic_model([0.1] * 10), cache_ttl_s=60.0))
+    away = PipelinedRedis("unix:///nowhere", timeout_ms=20)
+    cache = RememberedAnswers(away, house.clock, 1 << 20)
+    answers, cached = await ask(cache, loaded, 1.0)
+    assert len(answers) == 1
+    assert cached == [False]
+    assert (await ask(cache, loaded, 1.0))[1] == [True]
+
+
+async def test_a_caller_that_leaves_takes_nobodys_answer_along(house: House) -> None:
+    house.inline_us_max = 0
+    loaded = house.load("2", logistic_model([0.1] * 10), cache_ttl_s=60.0)
+    cache = RememberedAnswers(house.redis, house.clock, 1 << 20)
+    leaving = asyncio.ensure_future(ask(cache, loaded, 1.0))
+    staying = asyncio.ensure_future(ask(cache, loaded, 1.0))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    answers, _ = await staying
+    assert len(answers) == 1
