@@ -262,7 +262,9 @@ class LogWriter:
             self._next_seq += len(stamped)
             spans.append((first, self._next_seq - 1))
             if len(stamped) >= DIRECT_ROWS:
-                self._write(frames)  # keep the order of positions on disk
+                # a segment says that everything of its source before it is sealed
+                self._write(frames)
+                self.seal()
                 frames = []
                 self._seal_rows(source, stamped)
             elif len(stamped):

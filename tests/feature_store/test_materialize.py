@@ -1,0 +1,158 @@
+"""The applier goes on from where it was, whenever it dies and whatever the store lost."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from feature_store.adapters.online_memory import MemoryStore
+from feature_store.adapters.online_redis import RedisStore
+from feature_store.domain import windows
+from feature_store.ports import Fields, Swap
+from kit.redis_pipeline import PipelinedRedis, RedisAway
+from tests.feature_store.test_parity import KEYS, Push, World, _random_push, same
+
+
+class Killed(Exception):
+    """Stands for kill -9: whatever was under way ends here."""
+
+
+class DyingStore(MemoryStore):
+    """A store whose writer dies before its ``dies_at``-th operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dies_at: int | None = None
+        self._operations = 0
+
+    def _one_more(self) -> None:
+        self._operations += 1
+        if self.dies_at is not None and self._operations >= self.dies_at:
+            raise Killed
+
+    async def get(self, wanted: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[Fields]:
+        self._one_more()
+        return await super().get(wanted)
+
+    async def put(self, values: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> None:
+        for value in values:
+            self._one_more()
+            await super().put([value])
+
+    async def put_newer(self, records: Sequence[tuple[bytes, bytes, bytes]]) -> list[int]:
+        contended = []
+        for place, record in enumerate(records):
+            self._one_more()
+            contended += [place for _ in await super().put_newer([record])]
+        return contended
+
+    async def swap(self, swaps: Sequence[Swap]) -> list[int]:
+        lost = []
+        for place, one in enumerate(swaps):
+            self._one_more()
+            lost += [place for _ in await super().swap([one])]
+        return lost
+
+    async def set_applied(self, positions: Mapping[str, int]) -> None:
+        self._one_more()
+        await super().set_applied(positions)
+
+
+def history(length: int, seed: int = 4) -> list[Push]:
+    import random
+
+    chance = random.Random(seed)
+    return [_random_push(chance) for _ in range(length)]
+
+
+async def expect(world: World) -> None:
+    now = world.clock.now_us()
+    for key, got in zip(KEYS, await world.online(), strict=True):
+        same(world.expected(key, now), got)
+
+
+@pytest.fixture
+def tiled() -> Iterator[None]:
+    before, windows.INLINE_ROWS_MAX = windows.INLINE_ROWS_MAX, 2
+    yield
+    windows.INLINE_ROWS_MAX = before
+
+
+@pytest.mark.usefixtures("tiled")
+@pytest.mark.parametrize("cold", [True, False])
+async def test_killed_before_any_operation_it_ends_in_the_same_state(
+    tmp_path: Path, cold: bool
+) -> None:
+    for dies_at in range(1, 40, 3):
+        store = DyingStore()
+        world = World(tmp_path / str(dies_at), store, store, None)
+        try:
+            if not cold:
+                await world.materializer.catch_up()
+            for one in history(8):
+                await world.push(one)
+            store.dies_at = dies_at + (0 if cold else 10)
+            with suppress(Killed):
+                await world.materializer.catch_up()
+            store.dies_at = None
+            await world.materializer.catch_up()
+            await expect(world)
+        finally:
+            world.close()
+
+
+async def test_applying_again_from_an_older_position_changes_nothing(tmp_path: Path) -> None:
+    store = MemoryStore()
+    world = World(tmp_path, store, store, None)
+    try:
+        await world.materializer.catch_up()
+        for one in history(10):
+            await world.push(one)
+            await world.materializer.catch_up()
+        positions = await store.applied()
+        before = {f: await store.fields_of(f.encode()[:12]) for f in positions if f != "log"}
+        older = {name: 3 for name in positions if name != "log"}
+        await store.set_applied(older)  # as a store says that lost its last second
+        await world.materializer.catch_up()
+        after = {f: await store.fields_of(f.encode()[:12]) for f in positions if f != "log"}
+        assert after == before
+        await expect(world)
+    finally:
+        world.close()
+
+
+@asynccontextmanager
+async def redis_world(folder: Path, url: str) -> AsyncIterator[tuple[World, PipelinedRedis]]:
+    pipeline = PipelinedRedis(url, timeout_ms=5000)
+    await pipeline.start()
+    world = World(folder, RedisStore(pipeline), pipeline, None)
+    try:
+        yield world, pipeline
+    finally:
+        world.close()
+        await pipeline.stop()
+
+
+async def test_a_wiped_redis_is_filled_from_the_log(tmp_path: Path, redis_url: str) -> None:
+    async with redis_world(tmp_path, redis_url) as (world, pipeline):
+        await world.materializer.catch_up()
+        for one in history(12):
+            await world.push(one)
+            await world.materializer.catch_up()
+        await pipeline.execute("FLUSHALL")
+        with pytest.raises(RedisAway):
+            await world.online()
+        await world.materializer.catch_up()
+        await expect(world)
+
+
+async def test_a_store_filled_from_another_log_is_emptied_first(
+    tmp_path: Path, redis_url: str
+) -> None:
+    async with redis_world(tmp_path / "one", redis_url) as (world, _):
+        await world.push(history(1)[0])
+        await world.materializer.catch_up()
+    async with redis_world(tmp_path / "two", redis_url) as (world, _):
+        await world.materializer.catch_up()
+        await expect(world)
