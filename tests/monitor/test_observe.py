@@ -1,17 +1,25 @@
 """What was produced, what was stored and what was counted must agree."""
 
+import errno
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
+import pytest
 
 from contracts.served import DEAD_LETTERS, GROUP, STREAM
 from kit.clock import FakeClock
+from monitor import metrics
 from monitor.adapters.baselines_registry import RegistryBaselines
 from monitor.adapters.database_sqlite import Database
 from monitor.adapters.history_sqlite import SqliteHistory
 from monitor.adapters.ledger_sqlite import SqliteLedger
 from monitor.adapters.parts_parquet import ParquetParts
 from monitor.adapters.stream_redis import RedisStream
+from monitor.domain.rows import Rows
 from monitor.observe import Observe
-from tests.monitor.world import HOUR_US, MODEL, NOW_US, VERSION, FakeRegistry, Producer
+from monitor.ports import Part
+from tests.monitor.world import HOUR_US, MODEL, NOW_US, VERSION, FakeRegistry, Producer, inline
 
 HOUR = NOW_US // HOUR_US
 
@@ -231,3 +239,102 @@ async def test_columns_of_nothing_but_nan_are_counted_as_such(
     column = layout.column(cell, "distance")
     assert column.fact("nans") == 10
     assert column.counted == 0
+
+
+class FullDisk:
+    """Port ``Parts`` on a disk that has no room for the next few writes."""
+
+    def __init__(self, real: ParquetParts, refusals: int) -> None:
+        self._real = real
+        self._refusals = refusals
+
+    def write(self, rows: Sequence[Rows], first_id: str, last_id: str) -> list[Part]:
+        if self._refusals > 0:
+            self._refusals -= 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self._real.write(rows, first_id, last_id)
+
+    def read(self, name: str) -> list[Rows]:
+        return self._real.read(name)
+
+    def sweep(self, known: set[str]) -> list[str]:
+        return self._real.sweep(known)
+
+
+async def test_a_full_disk_blocks_and_buries_nothing(
+    stream: RedisStream, ledger: SqliteLedger, parts: ParquetParts, database: Database,
+    baselines: RegistryBaselines, clock: FakeClock, producer: Producer, history: SqliteHistory,
+) -> None:  # fmt: skip
+    observe = Observe(
+        stream, ledger, FullDisk(parts, 8), baselines, inline, clock,
+        future_tolerance_us=HOUR_US, deliveries_max=5,
+    )  # fmt: skip
+    producer.send_rows([4, 6])
+    for _ in range(8):
+        with pytest.raises(OSError, match="No space"):
+            await observe.step()
+        stream.start_over()
+        assert indexed_rows(database) == 0
+    await drain(observe)
+    assert counted_rows(history, baselines) == 10
+    assert producer.redis.xlen(DEAD_LETTERS) == 0
+
+
+async def test_a_truncated_part_is_said_and_does_not_stop_the_rest(
+    observe: Observe, producer: Producer, database: Database, parts: ParquetParts, tmp_path: Path,
+    registry: FakeRegistry, history: SqliteHistory, baselines: RegistryBaselines, clock: FakeClock,
+    ledger: SqliteLedger,
+) -> None:  # fmt: skip
+    registry.away = True
+    for rows in (10, 20):
+        producer.send_rows([rows])
+        await drain(observe)
+    first = database.reader.execute("SELECT name FROM parts WHERE rows = 10").fetchone()[0]
+    path = tmp_path / "events" / first
+    path.write_bytes(path.read_bytes()[:100])
+    registry.away = False
+    clock.advance_us(60_000_000)
+    before = metrics.DAMAGED._value.get()
+    await observe.recount()
+    assert counted_rows(history, baselines) == 20
+    assert metrics.DAMAGED._value.get() == before + 1
+    assert ledger.unfolded_versions() == []
+
+
+async def test_a_column_that_a_record_no_longer_has_counts_as_missing(
+    observe: Observe, producer: Producer, history: SqliteHistory, baselines: RegistryBaselines
+) -> None:
+    batch = producer.batch(10)
+    del batch.numbers["late_7d"], batch.statuses["late_7d"]
+    producer.send(batch)
+    producer.send_rows([5])
+    await drain(observe)
+    layout = baselines.known(MODEL, VERSION).layout
+    assert layout is not None
+    cell = history.cell(MODEL, VERSION, ["production"], HOUR, HOUR + 1, layout.baseline_sha)
+    assert cell is not None
+    column = layout.column(cell, "late_7d")
+    assert (column.fact("missing"), column.counted) == (10, 5)
+
+
+async def test_a_clock_that_steps_back_only_makes_older_rows(
+    observe: Observe, producer: Producer, history: SqliteHistory, baselines: RegistryBaselines,
+    clock: FakeClock,
+) -> None:  # fmt: skip
+    producer.send(producer.batch(5))
+    await drain(observe)
+    clock.step_us(-30 * HOUR_US)
+    producer.send(producer.batch(5, NOW_US - 30 * HOUR_US))
+    await drain(observe)
+    assert counted_rows(history, baselines) == 10
+
+
+async def test_rows_of_a_version_that_nobody_published_are_kept_uncounted(
+    observe: Observe, producer: Producer, ledger: SqliteLedger, database: Database
+) -> None:
+    producer.send(producer.batch(5, model="invented", version="../../etc"))
+    await drain(observe)
+    assert ledger.unfolded_versions() == [("invented", "../../etc", 5)]
+    name = database.reader.execute("SELECT name FROM parts").fetchone()[0]
+    assert ".." not in name
+    assert indexed_rows(database) == 5
