@@ -25,7 +25,7 @@ def shell(platform: StateDir, *scripts: str) -> subprocess.CompletedProcess[str]
         check=False,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=400,
         cwd=ROOT,
         env=environment,
     )
