@@ -70,6 +70,7 @@ def take_columns(
 def keep_output(model: Any, name: str, width: int) -> None:
     """Leave one output, float32 [rows, width], and only the nodes it needs."""
     graph = model.graph
+    graph.name = "model"  # converters draw a name, which would make every export another content
     needed, kept = {name}, []
     for node in reversed(graph.node):
         if needed.intersection(node.output):

@@ -1,6 +1,6 @@
 """Does the export answer as the original? Asked on real rows and at the edges, kept as a report."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,14 +89,7 @@ def compare(
         measured.setdefault(case.kind, []).append((difference, _flips(truth, answer, threshold)))
         worst += _worst(case, truth, answer, difference)
     worst.sort(key=lambda row: -_gap(row))
-    kinds = {
-        kind: KindReport(
-            rows=sum(len(difference) for difference, _ in parts),
-            max_abs_difference=max(float(difference.max()) for difference, _ in parts),
-            decision_flips=sum(flips for _, flips in parts),
-        )
-        for kind, parts in measured.items()
-    }
+    kinds = {kind: _summed(parts) for kind, parts in measured.items()}
     return ParityReport(
         framework=original.framework,
         tolerance=tolerance,
@@ -106,6 +99,14 @@ def compare(
         kinds=kinds,
         worst=tuple(worst[:WORST]),
         null_refused=tuple(sorted(refused)),
+    )
+
+
+def _summed(parts: Sequence[tuple[Floats, int]]) -> KindReport:
+    return KindReport(
+        rows=sum(len(difference) for difference, _ in parts),
+        max_abs_difference=max(float(difference.max()) for difference, _ in parts),
+        decision_flips=sum(flips for _, flips in parts),
     )
 
 
@@ -174,11 +175,3 @@ def plain(value: Any) -> float | int | bool | str | None:
         return None
     assert value is None or isinstance(value, float | int | bool | str)
     return value
-
-
-def summary(report: ParityReport) -> Mapping[str, float]:
-    """The figures that go into lineage."""
-    return {
-        "parity_max_abs_difference": report.max_abs_difference,
-        "parity_decision_flips": float(report.decision_flips),
-    }

@@ -58,6 +58,10 @@ def test_the_manifest_names_every_file_by_its_content(bundle: Bundle) -> None:
         assert entry.size_bytes == len(bundle.files[entry.path])
 
 
+def test_the_same_model_makes_the_same_content(publication: Publication, bundle: Bundle) -> None:
+    assert build(publication) == bundle
+
+
 def test_the_manifest_survives_the_wire(bundle: Bundle) -> None:
     assert Manifest.model_validate_json(bundle.manifest.model_dump_json()) == bundle.manifest
 
