@@ -25,6 +25,7 @@ from monitor.adapters.parts_parquet import ParquetParts
 from monitor.adapters.rollouts_sqlite import SqliteRollouts
 from monitor.adapters.sink_log import LogSink
 from monitor.adapters.sinks_http import AlertmanagerSink, SlackSink, WebhookSink
+from monitor.adapters.store_sqlite import SqliteStore
 from monitor.adapters.stream_redis import RedisStream
 from monitor.adapters.verdicts_sqlite import SqliteVerdicts
 from monitor.alert import TellPeople
@@ -43,11 +44,13 @@ from monitor.routes import (
 )
 from monitor.schedule import Schedule
 from monitor.settings import MonitorSettings
+from monitor.tend import Tend
 from monitor.weigh import Weigh
 
 _log = get_logger(__name__)
 T = TypeVar("T")
 LEASE_TRY_S = 1.0
+TEND_EVERY_S = 60.0
 
 
 class Thread:
@@ -132,6 +135,10 @@ class Monitor:
             int(settings.settle_s * 1e6),
         )
         self.report = Report(self.history, self.verdicts, self.baselines, self.ask, self.clock)
+        self.tend = Tend(
+            SqliteStore(self.database), self.parts, self.write, self.clock,
+            keep_us=settings.predictions_days * 86_400_000_000,
+        )  # fmt: skip
         self.runs = TaskOwner()
 
     def _sinks(self) -> list[Sink]:
@@ -170,6 +177,7 @@ class Monitor:
         async with TaskOwner() as tasks:
             tasks.start("recount", periodic(self.observe.recount, 2.0), restart=True)
             tasks.start("jobs", periodic(self._tick, self.settings.tick_s), restart=True)
+            tasks.start("tend", periodic(self.tend.run, TEND_EVERY_S), restart=True)
             tasks.start("minute", periodic(self.schedule.minute, 60.0), restart=True)
             tasks.start("deliver", periodic(self.alert.deliver, 1.0), restart=True)
             tasks.start("trim", periodic(self._trim, self.settings.trim_every_s), restart=True)

@@ -87,6 +87,9 @@ class Parts(Protocol):
     def sweep(self, known: set[str]) -> list[str]:
         """Remove what no transaction knows (a crash left it); the names removed."""
 
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove parts that no transaction knows any more."""
+
 
 class Ledger(Protocol):
     """Everything that must change together with what was read from the log."""
@@ -247,6 +250,16 @@ class Labels(Protocol):
 
     def waiting(self) -> int:
         """Labels whose prediction has not been seen."""
+
+
+class Store(Protocol):
+    """Which parts there are to join or to let go."""
+
+    def crowded(self, before_us: int, parts_min: int, rows_max: int) -> list[list[Part]]: ...
+
+    def swap(self, old: Sequence[Part], new: Sequence[Part]) -> None: ...
+
+    def forget(self, before_us: int) -> list[str]: ...
 
 
 class Rollouts(Protocol):

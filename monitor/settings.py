@@ -60,7 +60,7 @@ class MonitorSettings(ServiceSettings):
         default=168.0, gt=0, description="A unit's business event counts this long after a row."
     )
     predictions_days: int = Field(
-        default=400, ge=8, description="Predictions older than this no longer take labels."
+        default=400, ge=8, description="Events older than this, in business time, are let go."
     )
     pending_labels_max: int = Field(
         default=1_000_000, ge=1, description="Labels that wait for their prediction."

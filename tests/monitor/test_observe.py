@@ -260,6 +260,9 @@ class FullDisk:
     def sweep(self, known: set[str]) -> list[str]:
         return self._real.sweep(known)
 
+    def remove(self, names: Sequence[str]) -> None:
+        self._real.remove(names)
+
 
 async def test_a_full_disk_blocks_and_buries_nothing(
     stream: RedisStream, ledger: SqliteLedger, parts: ParquetParts, database: Database,

@@ -1,0 +1,64 @@
+"""Which parts there are to join or to let go."""
+
+from collections.abc import Sequence
+
+from monitor.adapters.database_sqlite import Database
+from monitor.domain.rows import DAY_US
+from monitor.ports import Part
+
+
+class SqliteStore:
+    """Port ``Store``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def crowded(self, before_us: int, parts_min: int, rows_max: int) -> list[list[Part]]:
+        """Counted parts of one version and one ended day, where there are ``parts_min`` or more;
+        so many of them as hold ``rows_max`` rows, in order of arrival."""
+        rows = self._database.writer.execute(
+            "SELECT name, model, version, rows, from_us, until_us FROM parts "
+            "WHERE folded AND until_us < ? ORDER BY model, version, from_us, name",
+            (before_us,),
+        )
+        days: dict[tuple[str, str, int], list[Part]] = {}
+        for row in rows:
+            part = Part(*row)
+            group = days.setdefault((part.model, part.version, part.from_us // DAY_US), [])
+            if sum(other.rows for other in group) + part.rows <= rows_max:
+                group.append(part)
+        return [group for group in days.values() if len(group) >= parts_min]
+
+    def swap(self, old: Sequence[Part], new: Sequence[Part]) -> None:
+        """The new parts hold what the old ones held."""
+        with self._database.transaction():
+            writer = self._database.writer
+            writer.executemany("DELETE FROM parts WHERE name = ?", [(part.name,) for part in old])
+            writer.executemany(
+                "INSERT INTO parts VALUES (?,?,?,?,?,?,1)",
+                [(p.name, p.model, p.version, p.rows, p.from_us, p.until_us) for p in new],
+            )
+
+    def forget(self, before_us: int) -> list[str]:
+        """Let go of predictions, labels, counts and parts from before; the parts' names."""
+        with self._database.transaction():
+            writer = self._database.writer
+            hour = before_us // 3_600_000_000
+            writer.execute(
+                "DELETE FROM client_ids WHERE key IN "
+                "(SELECT key FROM predictions WHERE event_us < ?)",
+                (before_us,),
+            )
+            writer.execute("DELETE FROM predictions WHERE event_us < ?", (before_us,))
+            writer.execute("DELETE FROM labels WHERE label_us < ?", (before_us,))
+            writer.execute("DELETE FROM business_events WHERE event_us < ?", (before_us,))
+            writer.execute("DELETE FROM cells WHERE hour < ?", (hour,))
+            writer.execute("DELETE FROM volumes WHERE hour < ?", (hour,))
+            names = [
+                name
+                for (name,) in writer.execute(
+                    "SELECT name FROM parts WHERE until_us < ?", (before_us,)
+                )
+            ]
+            writer.executemany("DELETE FROM parts WHERE name = ?", [(name,) for name in names])
+        return names
