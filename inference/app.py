@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from socket import gethostname
 
 import numpy as np
 from fastapi import FastAPI
@@ -55,6 +56,7 @@ class Inference:
         folder = settings.state_dir / "inference"
         self.clock = clock_from(settings.clock_file)
         self.tasks = TaskOwner()
+        self.replica = settings.replica or gethostname()
         quota = cpu_quota()
         # Two runs at a time: while a slow canary computes, the stable version finds a slot.
         slots = settings.slots or min(2, quota)
@@ -72,7 +74,7 @@ class Inference:
         )
         self.registry = HttpRegistry(self.client, folder)
         self.spool = FileSpool(
-            folder / "spool", replica=settings.replica, bytes_max=settings.spool_bytes_max
+            folder / "spool", replica=self.replica, bytes_max=settings.spool_bytes_max
         )
         self.stream = RedisStream(self.adding, self.asking, settings.partitions)
         self.ship = Ship(self.spool, self.stream, self.clock)
@@ -141,7 +143,7 @@ class Inference:
             self.threads,
         )
         return Load(
-            replica=settings.replica,
+            replica=self.replica,
             push_url=settings.push_url,
             registry=self.registry,
             artifacts=DiskArtifacts(

@@ -172,8 +172,6 @@ class Infer:
 
     async def _infer(self, call: Call, fleet: Fleet, model: str, version: str | None) -> Answer:
         loaded = self._named(fleet, model, version)
-        if loaded.manifest.tensors.layout != "raw":
-            raise Refused(400, f"model '{model}' takes features: use POST /predict")
         began_ns = self._clock.monotonic_ns()
         request = parse_infer(decoded(call), _header_length(call), loaded.engine.inputs)
         if version is None:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 import orjson
 
 from contracts.problems import ProblemCode
+from inference.domain.answers import invalid_row
 from inference.domain.asked import Arrival, Asked, Group, Mixed
 from inference.domain.fleet import Fleet, ServedModel
-from inference.domain.instances import FieldError, FieldRefused, Row
+from inference.domain.instances import ERRORS_MAX, FieldError, FieldRefused, Row
 from inference.domain.split import unit_of
 from inference.ports import Routed
 from kit.problems import Problem
@@ -117,34 +118,57 @@ def _split(model: ServedModel, epoch: int, several: list[Asked]) -> list[Group]:
 
 
 def _checked(groups: list[Group], refused: list[tuple[Arrival, Problem]]) -> list[Group]:
-    """The groups with their columns taken; requests that do not fit go to ``refused``."""
-    wrong: dict[int, Problem] = {}
+    """The groups with their columns taken. A row that does not fit answers for itself; a request
+    of which no row fits goes to ``refused``."""
+    kept = []
     for group in groups:
+        rest = group
         try:
             group.columns = group.loaded.schema.columns(group.rows)
         except (FieldRefused, KeyError):
-            for asked in group.owners:
-                problem = _problem_of(group, asked)
-                if problem is not None and id(asked) not in wrong:
-                    wrong[id(asked)] = problem
-                    refused.append((asked.arrival, problem))
-    if not wrong:
-        return groups
-    kept = []
-    for group in groups:
-        out = {place for place, asked in enumerate(group.owners) if id(asked) in wrong}
-        rest = group.without(out) if out else group
-        if rest.owners:
-            rest.columns = rest.loaded.schema.columns(rest.rows)
+            if not group.loaded.schema.fields:
+                refused += [(asked.arrival, _takes_tensors()) for asked in group.owners]
+                continue
+            rest = _fitting(group)
+            if rest.rows:
+                rest.columns = rest.loaded.schema.columns(rest.rows)
+            hopeless = [asked for asked in group.owners if not asked.rows_left]
+            refused += [(asked.arrival, _invalid(_errors_of(asked))) for asked in hopeless]
+        if rest.rows:
             kept.append(rest)
     return kept
 
 
-def _problem_of(group: Group, asked: Asked) -> Problem | None:
-    if not group.loaded.schema.fields:
-        return Problem(
-            ProblemCode.INVALID_INPUT,
-            "This model takes tensors: use POST /v2/models/{model}/infer.",
-        )
-    errors = group.loaded.schema.errors(asked.rows)
-    return _invalid(errors) if errors else None
+def _takes_tensors() -> Problem:
+    return Problem(
+        ProblemCode.INVALID_INPUT, "This model takes tensors: use POST /v2/models/{model}/infer."
+    )
+
+
+def _errors_of(asked: Asked) -> list[FieldError]:
+    return [] if asked.mixed is None else asked.mixed.errors
+
+
+def _fitting(group: Group) -> Group:
+    """The group without the rows that do not fit; their errors stand in their requests."""
+    rest = Group(group.model, group.arm, group.loaded, group.epoch)
+    writer = group.loaded.writer(group.arm.variant)
+    start = 0
+    for asked, count in zip(group.owners, group.counts, strict=True):
+        good = []
+        for place in range(start, start + count):
+            errors = group.loaded.schema.errors([group.rows[place]], group.indices[place])
+            if not errors:
+                good.append(place)
+                continue
+            if asked.mixed is None:
+                asked.mixed = Mixed([None] * len(asked.rows), [None] * len(asked.rows))
+            asked.mixed.pieces[group.indices[place]] = (invalid_row(errors), writer)
+            asked.mixed.errors += errors[: max(0, ERRORS_MAX - len(asked.mixed.errors))]
+            asked.rows_left -= 1
+        start += count
+        if good:
+            rows = [group.rows[place] for place in good]
+            units = [group.units[place] for place in good]
+            rest.add(asked, rows, units, [group.indices[place] for place in good])
+    return rest

@@ -1,7 +1,5 @@
 """Every knob of inference."""
 
-from socket import gethostname
-
 from pydantic import Field
 
 from kit.settings import CommaList, ServiceSettings
@@ -11,9 +9,9 @@ class InferenceSettings(ServiceSettings):
     """Read once in ``__main__``."""
 
     replica: str = Field(
-        default_factory=gethostname,
-        pattern=r"^[A-Za-z0-9._-]{1,64}$",
-        description="Unique among the replicas; in containers the host's name is.",
+        default="",
+        pattern=r"^[A-Za-z0-9._-]{0,64}$",
+        description="Unique among the replicas; empty: the host's name, as in containers.",
     )
     push_url: str | None = Field(
         default=None, description="Where the registry reaches this replica with a new table."

@@ -10,6 +10,7 @@ import orjson
 from contracts.manifest import Manifest
 from contracts.problems import ProblemCode
 from contracts.served import OUTCOMES, Bytes
+from inference.domain.instances import FieldError
 from inference.domain.post_process import Verdicts
 
 ROW_PROBLEMS: dict[str, ProblemCode] = {
@@ -37,6 +38,16 @@ _ERRORS = tuple(
     )
     for name in OUTCOMES
 )
+
+
+def invalid_row(errors: Sequence[FieldError]) -> bytes:
+    """What stands in the place of a row that does not fit."""
+    told = {
+        "code": ProblemCode.INVALID_INPUT.value,
+        "detail": ROW_DETAILS["invalid_input"],
+        "errors": [error.as_json() for error in errors],
+    }
+    return orjson.dumps({"error": told})
 
 
 class AnswerWriter:

@@ -8,7 +8,7 @@ from contracts.frames import Answer, Ask
 from contracts.routing import Arm
 from inference.domain.answers import AnswerWriter
 from inference.domain.fleet import LoadedVersion, ServedModel
-from inference.domain.instances import Row, Values
+from inference.domain.instances import FieldError, Row, Values
 
 
 @dataclass(slots=True)
@@ -46,6 +46,8 @@ class Mixed:
     pieces: list[tuple[bytes, AnswerWriter] | None]
     features: list[Any]
     degraded: list[dict[str, Any]] = field(default_factory=list)
+    errors: list[FieldError] = field(default_factory=list)
+    """Of rows that do not fit, at most ``ERRORS_MAX``."""
     fine: int = 0
     outcome: int = 0
 
@@ -76,16 +78,3 @@ class Group:
         self.rows += rows
         self.units += units
         self.indices += indices
-
-    def without(self, refused: set[int]) -> "Group":
-        """The same group without the owners at these positions."""
-        kept = Group(self.model, self.arm, self.loaded, self.epoch)
-        start = 0
-        for position, (asked, count) in enumerate(zip(self.owners, self.counts, strict=True)):
-            end = start + count
-            if position not in refused:
-                kept.add(
-                    asked, self.rows[start:end], self.units[start:end], self.indices[start:end]
-                )
-            start = end
-        return kept

@@ -194,10 +194,13 @@ class InstanceSchema:
             for field, values in zip(self.fields, taken, strict=True)
         }
 
-    def errors(self, rows: Sequence[object]) -> list[FieldError]:
-        """What is wrong with these rows, at most ``ERRORS_MAX``; empty when ``columns`` works."""
+    def errors(self, rows: Sequence[object], first: int = 0) -> list[FieldError]:
+        """What is wrong with these rows, at most ``ERRORS_MAX``; empty when ``columns`` works.
+
+        ``first`` is the place of the first of them in its request.
+        """
         found: list[FieldError] = []
-        for index, row in enumerate(rows):
+        for index, row in enumerate(rows, first):
             if not isinstance(row, dict):
                 found.append(FieldError(index, "", "not-an-instance"))
             else:

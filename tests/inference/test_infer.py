@@ -185,6 +185,19 @@ async def test_a_model_whose_inputs_share_no_axis_is_served(asking: Asking) -> N
     ]
 
 
+async def test_a_model_with_features_takes_its_inputs_after_features(asking: Asking) -> None:
+    matrix = {
+        "name": "input",
+        "shape": [2, 10],
+        "datatype": "FP32",
+        "data": [0.0] * 10 + [1.0] * 10,
+    }
+    status, told = await asking.post("/v2/models/risk/infer", {"inputs": [matrix]})
+    assert status == 200
+    assert told["outputs"][0]["shape"] == [2, 2]
+    assert told["outputs"][0]["data"][:2] == [0.5, 0.5]
+
+
 async def test_the_server_describes_itself(asking: Asking) -> None:
     assert await asking.get("/v2/health/live") == (200, {"live": True})
     assert await asking.get("/v2/health/ready") == (200, {"live": True, "ready": True})
@@ -244,6 +257,7 @@ INDEX = {"name": "index", "shape": [1], "datatype": "INT64", "data": [1]}
         ("/v2/nothing", {}, 404),
         ("/v2/models/gather/ready", {}, 405),
         ("/v2/models/risk/infer", {}, 400),
+        ("/v2/models/risk/infer", {"inputs": [{"name": "account"}]}, 400),
         ("/v2/models/gather/infer", b"{", 400),
         ("/v2/models/gather/infer", [], 400),
         ("/v2/models/gather/infer", {}, 400),

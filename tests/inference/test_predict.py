@@ -162,6 +162,32 @@ async def test_bad_input_is_a_problem_and_costs_its_neighbours_nothing(
     assert [batch.units for batch in house.spool.batches] == [("b",)]
 
 
+async def test_a_row_that_does_not_fit_answers_for_itself(house: House) -> None:
+    rows = [{"account": "a"}, {"account": 1}, {}, {"account": "b"}]
+    (answer,) = await house.ask({"instances": rows})
+    assert answer.status == 200
+    told = orjson.loads(answer.body)
+    assert told["version"] == "1"
+    first, second, third, fourth = told["predictions"]
+    assert first["probability"] == pytest.approx(sigmoid(1.0), abs=1e-6)
+    assert second["error"]["errors"] == [{"pointer": "/instances/1/account", "code": "wrong-type"}]
+    assert third["error"]["errors"] == [{"pointer": "/instances/2/account", "code": "missing"}]
+    assert fourth["probability"] == pytest.approx(sigmoid(2.0), abs=1e-6)
+    (batch,) = house.spool.batches
+    assert batch.row.tolist() == [0, 3]
+
+
+async def test_a_request_of_which_no_row_fits_is_refused_with_bounded_errors(
+    house: House,
+) -> None:
+    (answer,) = await house.ask({"instances": [{"account": 1}] * 50})
+    assert answer.status == 422
+    errors = orjson.loads(answer.body)["errors"]
+    assert len(errors) == 20
+    assert errors[7] == {"pointer": "/instances/7/account", "code": "wrong-type"}
+    assert house.spool.batches == []
+
+
 async def test_an_unknown_model_is_not_found(house: House) -> None:
     (answer,) = await house.ask(body("a"), model="other")
     assert answer.status == 404
