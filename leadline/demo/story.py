@@ -99,8 +99,8 @@ def _wrong(client: Client) -> str:
 
 ACTS = (
     Act("version 2 begins to compute beside version 1", DECEMBER_US + HOUR_US, _begin),
-    Act("a slow version is published and rolled out in haste", DECEMBER_US + 17 * DAY_US, _slow),
-    Act("a wrong version is published and shadows", DECEMBER_US + 19 * DAY_US, _wrong),
+    Act("a slow version is published and rolled out in haste", DECEMBER_US + 11 * DAY_US, _slow),
+    Act("a wrong version is published and shadows", DECEMBER_US + 13 * DAY_US, _wrong),
 )
 
 
