@@ -29,6 +29,7 @@ from feature_store.domain.as_of import Mode
 from feature_store.join_as_of import join_as_of, labels_of, with_columns
 from feature_store.look_up import Answered, look_up
 from feature_store.online import OnlineReader, Pipeline
+from feature_store.pin import Pin, pin_log
 from feature_store.ports import HistoricalEngine
 from feature_store.push import Pushed, Pusher
 from kit.clock import Clock, SystemClock
@@ -114,6 +115,14 @@ class FeatureStore:
             as_of_seq=as_of_seq,
         )
         return from_arrow(with_columns(table, joined, statuses=statuses), entity_df)
+
+    def pin(self, seq: int | None = None) -> Pin:
+        """The log up to ``seq`` (default: its end), with a hash of every row up to there.
+
+        Pass ``pin.seq`` as ``as_of_seq`` and keep ``pin.manifest_sha256`` with the data set: later
+        rows change neither, so that the data set can be built again, byte for byte.
+        """
+        return pin_log(self.log, list(self.catalogue.sources.values()), seq)
 
     def get_online_features(
         self,

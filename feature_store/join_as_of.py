@@ -17,7 +17,6 @@ from shared_features import CompiledService, DefinitionError, MissingField, OnDe
 from shared_features.dtypes import FIXED
 
 STATUS_SUFFIX = "__status"
-_STATUS_NAMES = pa.array(STATUSES)
 Progress = Callable[[int, int], None]
 """Called with (views joined, views in all)."""
 
@@ -52,7 +51,7 @@ def _same_kind(given: pa.DataType, wanted: pa.DataType) -> bool:
     kinds = (
         pa.types.is_integer,
         pa.types.is_floating,
-        lambda t: pa.types.is_string(t) or pa.types.is_large_string(t),
+        lambda t: t in (pa.string(), pa.large_string(), pa.string_view()),
         lambda t: pa.types.is_timestamp(t) and t.tz is not None,
     )
     if pa.types.is_floating(wanted) and pa.types.is_integer(given):
@@ -175,10 +174,11 @@ def with_columns(table: pa.Table, joined: Historical, *, statuses: bool) -> pa.T
     for ref, column in joined.columns.items():
         table = table.append_column(ref, column.values)
     if statuses:
+        names = pa.array(STATUSES)
         named: dict[int, pa.Array] = {}  # features of a view mostly share one array of statuses
         for ref, column in joined.columns.items():
             if id(column.status) not in named:
                 codes = pa.array(column.status.view(np.int8))
-                named[id(column.status)] = pa.DictionaryArray.from_arrays(codes, _STATUS_NAMES)
+                named[id(column.status)] = pa.DictionaryArray.from_arrays(codes, names)
             table = table.append_column(ref + STATUS_SUFFIX, named[id(column.status)])
     return table

@@ -1,6 +1,7 @@
 """pandas, polars and Arrow in; the same kind out. Neither pandas nor polars is needed to run."""
 
 import sys
+import warnings
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +17,10 @@ def to_arrow(frame: Any) -> pa.Table:
         return pa.Table.from_pylist(list(frame))
     kind = type(frame).__module__.partition(".")[0]
     if kind == "pandas":
-        return pa.Table.from_pandas(frame, preserve_index=False)
+        with warnings.catch_warnings():
+            # pandas 3 deprecates the way in which pyarrow reads its zone-aware columns
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return pa.Table.from_pandas(frame, preserve_index=False)
     if hasattr(frame, "__arrow_c_stream__"):
         return pa.table(frame)
     raise TypeError(f"{type(frame).__name__} is no DataFrame or Arrow table that is known here")
