@@ -70,3 +70,7 @@ class ReplicaReport(_Frozen):
     versions: tuple[VersionState, ...]
     push_url: str | None = None
     """Where the registry may push a new table (``POST {push_url}``); None: poll only."""
+    boot: str = ""
+    """Differs after every start of the process; a new one without ``stopping`` before: a crash."""
+    stopping: bool = False
+    """The last report of a process that was asked to stop."""

@@ -209,6 +209,7 @@ class Inference:
             for listener in self.listeners:
                 await listener.drain(self.settings.drain_s)
             await self.tasks.stop()
+            await self.load.leave()
             for connection in connections:
                 await connection.stop()
             await self.client.aclose()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from concurrent.futures import Executor
+from secrets import token_hex
 
 from contracts.manifest import Manifest
 from contracts.routing import ReplicaReport, RoutingTable, VersionState
@@ -46,6 +47,7 @@ class Load:
         self._clock = clock
         self._poll_s = poll_s
         self._report_every_s = report_every_s
+        self._boot = token_hex(8)
         self._wanted: RoutingTable | None = None
         self._changed = asyncio.Event()
         self._report_now = asyncio.Event()
@@ -109,6 +111,11 @@ class Load:
             self._report_now.clear()
             self._close_drained()
 
+    async def leave(self) -> None:
+        """Tell the registry that this process stops because it was asked to, and did not crash."""
+        with contextlib.suppress(RegistryAway):
+            await self._registry.report(self.report().model_copy(update={"stopping": True}))
+
     def report(self) -> ReplicaReport:
         """What this replica serves now."""
         states = {**self.states}
@@ -120,6 +127,7 @@ class Load:
             epoch=self.fleet.epoch,
             versions=tuple(states.values()),
             push_url=self._push_url,
+            boot=self._boot,
         )
 
     async def apply(self) -> None:

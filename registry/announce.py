@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from contracts.routing import ReplicaReport, RoutingTable
 from kit.clock import Clock
-from registry.domain.readiness import Fleet
+from registry.domain.readiness import Fleet, crashed
 from registry.metrics import EPOCH, REPLICAS_LIVE, TRAFFIC_SHARE
-from registry.ports import Ledger, SeenReplica, TablePush
+from registry.ports import Ledger, SeenReplica, TablePush, Transaction
 
 POLL_S = 1.0
 """How soon a table that another copy of the registry wrote is noticed here."""
@@ -28,6 +28,8 @@ class Announcer:
     _newer: asyncio.Event = field(default_factory=asyncio.Event)
     _released: bool = False
     _reported: dict[str, tuple[ReplicaReport, int]] = field(default_factory=dict)
+    _lives: dict[str, set[str]] = field(default_factory=dict)
+    """Every ``boot`` heard of a replica: two processes of one name are no row of crashes."""
 
     def changed(self) -> None:
         """A change has been committed: tell everybody now."""
@@ -81,7 +83,10 @@ class Announcer:
         wall_us = self.clock.wall_us()
         if before and before[0] == report and wall_us - before[1] < self.live_s * 1e6 / 3:
             return
-        await self.ledger.write(lambda tx: tx.put_replica(report))
+        lives = self._lives.setdefault(report.replica, set())
+        reborn = report.boot not in lives
+        lives.add(report.boot)
+        await self.ledger.write(lambda tx: _take(tx, report, reborn=reborn))
         self._reported[report.replica] = (report, wall_us)
 
     async def replicas(self) -> Sequence[SeenReplica]:
@@ -106,3 +111,14 @@ class Announcer:
         for model, route in table.models.items():
             for arm in route.arms:
                 TRAFFIC_SHARE.labels(model, arm.version).set(arm.weight)
+
+
+def _take(tx: Transaction, report: ReplicaReport, *, reborn: bool) -> None:
+    """Keep the report; a replica that died counts against every rollout it was working for."""
+    known = {one.report.replica: one.report for one in tx.replicas()}
+    if reborn and crashed(known.get(report.replica), report):
+        for rollout in tx.rollouts(unsettled=True):
+            if rollout.is_active and rollout.status != "warming":
+                died = rollout.model_copy(update={"crashes": rollout.crashes + 1})
+                tx.put_rollout(died)
+    tx.put_replica(report)

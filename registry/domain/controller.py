@@ -59,6 +59,8 @@ def _breaker(rollout: Rollout, evidence: Evidence | None, loading: Loading) -> V
     plan = rollout.plan
     if loading.failures:
         return _stop(rollout, "breaker_load", f"it does not load ({loading.failures[0]})")
+    if rollout.crashes >= plan.breaker_crashes:
+        return _stop(rollout, "breaker_crash", f"replicas that ran it died {rollout.crashes} times")
     if evidence is None:
         return None
     seen = evidence.breakers

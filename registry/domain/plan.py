@@ -94,6 +94,8 @@ class RolloutPlan(_Frozen):
     """Level of the sample-ratio mismatch."""
     breaker_requests_min: int = Field(default=20, ge=1)
     breaker_error_share: float = Field(default=0.5, gt=0, le=1)
+    breaker_crashes: int = Field(default=2, ge=1)
+    """Replicas that may not die in one step."""
     step_s_max: int | None = Field(default=None, gt=0)
     """A step without a decision for so long halts the rollout; None waits for ever."""
     keep_warm_s: int = Field(default=DAY_S, ge=0)

@@ -17,7 +17,9 @@ class Fleet:
     def of(cls, seen: Iterable[tuple[ReplicaReport, int]], wall_us: int, live_s: float) -> Self:
         """Those of (report, wall time it came) that are recent enough to count as live."""
         since = wall_us - int(live_s * 1e6)
-        return cls(tuple(report for report, seen_us in seen if seen_us >= since))
+        return cls(
+            tuple(report for report, seen_us in seen if seen_us >= since and not report.stopping)
+        )
 
     def waiting_for(self, model: str, version: str) -> tuple[str, ...]:
         """The replicas on which the version is not ready yet."""
@@ -37,6 +39,13 @@ class Fleet:
     def behind(self, epoch: int) -> tuple[str, ...]:
         """The replicas that route by an older table."""
         return tuple(report.replica for report in self.reports if report.epoch < epoch)
+
+
+def crashed(before: ReplicaReport | None, now: ReplicaReport) -> bool:
+    """Whether the replica died between two reports without having been asked to stop."""
+    if before is None or not before.boot or not now.boot or before.stopping:
+        return False
+    return before.boot != now.boot
 
 
 def _state(report: ReplicaReport, model: str, version: str) -> str | None:

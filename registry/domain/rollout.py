@@ -39,6 +39,8 @@ class Rollout(BaseModel):
     approved: tuple[float, ...] = ()
     gaps_known: int | None = None
     """Gaps of the log before this step, or accepted by a person."""
+    crashes: int = 0
+    """Replicas that died in this step while they had the candidate at work."""
     verdict: Verdict | None = None
     evidence: Evidence | None = None
     warm_until_us: int | None = None
@@ -99,6 +101,7 @@ class Rollout(BaseModel):
             since_us=now_us,
             windows=(*closed(self.windows, now_us), opened),
             gaps_known=None,
+            crashes=0,
         )
 
     def judged(self, verdict: Verdict, evidence: Evidence | None) -> "Rollout":

@@ -19,6 +19,7 @@ Reason = Literal[
     "approval",
     "bake",
     "blocks",
+    "breaker_crash",
     "breaker_errors",
     "breaker_nan",
     "breaker_load",

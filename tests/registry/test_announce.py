@@ -1,57 +1,80 @@
-"""Who waits for a newer table is answered by a change, by the end of the wait, or by a stop."""
+"""Replica reports: who is live, and who died with a new version at work."""
 
-import asyncio
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
 
 from contracts.routing import RoutingTable
 from kit.clock import FakeClock
 from registry.announce import Announcer
+from tests.registry.scenes import Desk, report
 
 
-class OneTable:
-    """A ledger that holds nothing but a table."""
-
-    def __init__(self) -> None:
-        self.table = RoutingTable(epoch=1)
-
-    async def read(self, _: Any) -> Any:
-        return self.table
-
-    async def write(self, _: Any) -> Any:
-        raise AssertionError("nothing is written here")
+@pytest.fixture
+async def desk(tmp_path: Path, fake_clock: FakeClock) -> AsyncIterator[Desk]:
+    async with Desk(tmp_path, fake_clock) as desk:
+        yield desk
 
 
-async def nobody(_urls: Any, _table: Any) -> None: ...
+async def push(urls: Sequence[str], table: RoutingTable) -> None:
+    """Nobody gave an address."""
 
 
-def announcer(ledger: OneTable) -> Announcer:
-    return Announcer(ledger, nobody, FakeClock(), live_s=10)  # type: ignore[arg-type]  # a fake
+async def hear(announcer: Announcer, boot: str, *, stopping: bool = False) -> None:
+    """A report of the replica in its life ``boot``."""
+    said = report("1", "2").model_copy(update={"boot": boot, "stopping": stopping})
+    await announcer.report(said)
 
 
-async def test_a_reader_who_knows_less_is_answered_at_once() -> None:
-    assert (await announcer(OneTable()).beyond(None, 60)).epoch == 1
+async def test_a_replica_that_dies_twice_with_the_canary_takes_it_back(desk: Desk) -> None:
+    announcer = Announcer(desk.ledger, push, desk.clock, 10.0)
+    await hear(announcer, "a")
+    await desk.start()
+    await desk.steer()
+    assert (await desk.last()).weight == 0.05
+    await hear(announcer, "b")
+    await desk.steer()
+    assert ((await desk.last()).status, (await desk.last()).crashes) == ("running", 1)
+    await hear(announcer, "c")
+    await desk.steer()
+    assert (await desk.last()).status == "rolled_back"
 
 
-async def test_a_waiting_reader_gets_the_newer_table() -> None:
-    ledger = OneTable()
-    one = announcer(ledger)
-    waiting = asyncio.gather(one.beyond(1, 60), one.beyond(1, 60))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    ledger.table = RoutingTable(epoch=2)
-    await one.refresh()
-    assert [table.epoch for table in await asyncio.wait_for(waiting, 5)] == [2, 2]
+async def test_a_replica_that_was_asked_to_stop_did_not_crash_and_is_not_waited_for(
+    desk: Desk,
+) -> None:
+    announcer = Announcer(desk.ledger, push, desk.clock, 10.0)
+    await hear(announcer, "a")
+    await desk.start()
+    await desk.steer()
+    for boot in "bcd":
+        await hear(announcer, boot, stopping=False)
+        await hear(announcer, boot, stopping=True)
+    assert (await desk.last()).crashes == 1  # a, which never said that it stops
+    await desk.steer()
+    held = (await desk.last()).verdict
+    assert held is not None
+    assert "no inference replica reports" in held.sentence
 
 
-async def test_without_news_the_wait_ends_with_the_same_table() -> None:
-    assert (await announcer(OneTable()).beyond(1, 0.01)).epoch == 1
+async def test_two_processes_of_one_name_are_no_row_of_crashes(desk: Desk) -> None:
+    announcer = Announcer(desk.ledger, push, desk.clock, 10.0)
+    await hear(announcer, "a")
+    await desk.start()
+    await desk.steer()
+    for boot in "bababa":
+        await hear(announcer, boot)
+    assert (await desk.last()).crashes == 1
 
 
-async def test_a_process_that_stops_lets_nobody_wait() -> None:
-    one = announcer(OneTable())
-    waiting = asyncio.gather(one.beyond(1, 60), one.beyond(1, 60))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    one.release()
-    await asyncio.wait_for(waiting, 5)
-    await asyncio.wait_for(one.beyond(1, 60), 5)
+async def test_an_unchanged_report_is_not_written_again_at_once(desk: Desk) -> None:
+    announcer = Announcer(desk.ledger, push, desk.clock, 9.0)
+    await hear(announcer, "a")
+    first = (await announcer.replicas())[0].seen_wall_us
+    desk.clock.step_us(2_000_000)
+    await hear(announcer, "a")
+    assert (await announcer.replicas())[0].seen_wall_us == first
+    desk.clock.step_us(2_000_000)
+    await hear(announcer, "a")
+    assert (await announcer.replicas())[0].seen_wall_us == first + 4_000_000

@@ -120,6 +120,14 @@ def test_a_breaker_needs_no_statistics_and_beats_a_mismatch() -> None:
     assert "30 of the last 40 requests" in said.sentence
 
 
+def test_a_version_whose_replicas_die_twice_is_taken_back() -> None:
+    once, twice = (rollout().model_copy(update={"crashes": n}) for n in (1, 2))
+    assert verdict(once, evidence()).kind is Kind.PROMOTE
+    said = verdict(twice, None, now_us=NOW_US)
+    assert (said.kind, said.reason) == (Kind.ROLL_BACK, "breaker_crash")
+    assert said.sentence == "Rolled back at 5 %: replicas that ran it died 2 times."
+
+
 def test_few_failures_trip_no_breaker() -> None:
     few = evidence(breakers=failing(requests=19, errors=19))
     assert verdict(rollout(), few).kind is Kind.PROMOTE
