@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from pathlib import Path
 from socket import gethostname
 
 import numpy as np
@@ -64,6 +65,30 @@ class Inference:
         self.computing = ThreadPoolExecutor(slots, "compute")
         self.loading = ThreadPoolExecutor(1, "load")
         self.slots = Slots(slots, self.tasks)
+        self._connect(folder)
+        self.load = self._load()
+        self._bind()
+        self.listeners = [
+            FramesListener(
+                address,
+                clock=self.clock,
+                predict=self.predict.submit,
+                infer=self.infer.submit,
+                delay_us=settings.queue_delay_us_max,
+            )
+            for address in settings.inference_frames[:1]
+        ]
+        self.collector = InferenceCollector(
+            lambda: self.load.fleet,
+            lambda: tuple(self.load.states.values()),
+            self.respond.refused,
+            self._gauges,
+            self._counters,
+        )
+
+    def _connect(self, folder: Path) -> None:
+        """Whom it talks to: a connection to Redis for each use, so that none starves another."""
+        settings = self.settings
         self.features = PipelinedRedis(settings.redis_url, timeout_ms=settings.features_timeout_ms)
         self.answers = PipelinedRedis(settings.redis_url, timeout_ms=settings.cache_timeout_ms)
         self.adding = PipelinedRedis(settings.redis_url, timeout_ms=2_000)
@@ -78,7 +103,10 @@ class Inference:
         )
         self.stream = RedisStream(self.adding, self.asking, settings.partitions)
         self.ship = Ship(self.spool, self.stream, self.clock)
-        self.load = self._load()
+
+    def _bind(self) -> None:
+        """The verbs, each given what it needs."""
+        settings = self.settings
         self.respond = Respond(self.clock)
         record = Record(self.spool)
         self.pace = Pace()
@@ -114,23 +142,6 @@ class Inference:
             tasks=self.tasks,
             ready=self.ready,
             server_version=version("leadline"),
-        )
-        self.listeners = [
-            FramesListener(
-                address,
-                clock=self.clock,
-                predict=self.predict.submit,
-                infer=self.infer.submit,
-                delay_us=settings.queue_delay_us_max,
-            )
-            for address in settings.inference_frames[:1]
-        ]
-        self.collector = InferenceCollector(
-            lambda: self.load.fleet,
-            lambda: tuple(self.load.states.values()),
-            self.respond.refused,
-            self._gauges,
-            self._counters,
         )
 
     def _load(self) -> Load:

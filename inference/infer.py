@@ -1,7 +1,6 @@
 """Answers the Open Inference Protocol V2 (REST), over HTTP and over frames alike."""
 
 import re
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ import orjson
 from contracts.frames import Answer
 from contracts.served import OUTCOMES
 from inference.domain.asked import Arrival
+from inference.domain.encodings import ENCODINGS, NotEncoded, TooLong, deflated, inflated
 from inference.domain.fleet import Computed, Fleet, LoadedVersion, ServedModel
 from inference.domain.open_inference import (
     HEADER_LENGTH,
@@ -173,7 +173,7 @@ class Infer:
     async def _infer(self, call: Call, fleet: Fleet, model: str, version: str | None) -> Answer:
         loaded = self._named(fleet, model, version)
         began_ns = self._clock.monotonic_ns()
-        request = parse_infer(decoded(call), _header_length(call), loaded.engine.inputs)
+        request = parse_infer(_decoded(call), _header_length(call), loaded.engine.inputs)
         if version is None:
             loaded = _routed(fleet.models[model], request, call)
         loaded.in_use += 1
@@ -268,24 +268,18 @@ def _header_length(call: Call) -> int | None:
     return int(value)
 
 
-def decoded(call: Call) -> bytes:
-    """The body without its content encoding. Raises ``Refused``."""
+def _decoded(call: Call) -> bytes:
     encoding = call.headers.get("content-encoding", "identity").lower()
     if encoding in ("identity", ""):
         return call.body
-    if encoding not in ("gzip", "deflate"):
+    if encoding not in ENCODINGS:
         raise Refused(415, "content-encoding must be gzip or deflate")
-    # 32 + MAX_WBITS tells gzip and zlib apart by itself.
-    inflater = zlib.decompressobj(32 + zlib.MAX_WBITS)
     try:
-        body = inflater.decompress(call.body, BODY_BYTES_MAX)
-    except zlib.error:
-        raise Refused(400, f"the body is not {encoding}") from None
-    if inflater.unconsumed_tail:
-        raise Refused(413, "the decompressed body is larger than allowed")
-    if not inflater.eof:
-        raise Refused(400, f"the {encoding} body ends too early")
-    return body
+        return inflated(call.body, BODY_BYTES_MAX)
+    except TooLong as wrong:
+        raise Refused(413, str(wrong)) from wrong
+    except NotEncoded as wrong:
+        raise Refused(400, str(wrong)) from wrong
 
 
 def _json(status: int, content: Any) -> Answer:
@@ -299,9 +293,7 @@ def _encoded(call: Call, body: bytes, header_length: int | None) -> Answer:
     if header_length is not None:
         headers = ["content-type: application/octet-stream", f"{HEADER_LENGTH}: {header_length}"]
     accepted = call.headers.get("accept-encoding", "").strip().lower()
-    if accepted in ("gzip", "deflate"):
-        wbits = (16 if accepted == "gzip" else 0) + zlib.MAX_WBITS
-        deflater = zlib.compressobj(1, zlib.DEFLATED, wbits)
-        body = deflater.compress(body) + deflater.flush()
+    if accepted in ENCODINGS:
+        body = deflated(body, accepted)
         headers.append(f"content-encoding: {accepted}")
     return Answer(200, body, False, "\n".join(headers).encode())

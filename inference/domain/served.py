@@ -93,18 +93,9 @@ def batch_of(served: Served) -> ServedBatch:
     """The record of one group."""
     group, taken, verdicts = served.group, served.taken, served.verdicts
     n = len(group.rows)
-    ids = b"".join([asked.arrival.ask.request_id for asked in group.owners])
-    request_id = np.frombuffer(ids, "V16")
-    if len(group.owners) != n:
-        request_id = np.repeat(request_id, group.counts)
     failed = served.outcome != 0
     fine = not failed.any()
     plan = group.loaded.inputs
-    clients = [asked.arrival.ask.headers for asked in group.owners]
-    client_ids: tuple[str, ...] = ()
-    if any(clients):
-        named = zip(clients, group.counts, strict=True)
-        client_ids = tuple(name.decode("utf-8", "replace") for name, k in named for _ in range(k))
     number_rows = len(plan.number_names)
     return ServedBatch(
         model=group.model.name,
@@ -116,7 +107,7 @@ def batch_of(served: Served) -> ServedBatch:
         arm=group.arm.name,
         units=tuple(group.units),
         event_us=np.full(n, served.now_us, np.int64),
-        request_id=request_id,
+        request_id=_request_ids(group),
         row=np.array(group.indices, np.uint16),
         latency_us=np.full(n, min(served.work_us, 2**32 - 1), np.uint32),
         outcome=served.outcome,
@@ -131,10 +122,23 @@ def batch_of(served: Served) -> ServedBatch:
             for name, values in zip(plan.names[number_rows:], taken.strings, strict=True)
         },
         statuses=dict(zip(plan.names, taken.statuses, strict=True)),
-        client_request_ids=client_ids,
+        client_request_ids=_client_ids(group),
         policy_id=group.loaded.policy_id,
         lineage=() if served.watermark is None else (_lineage(served, served.watermark),),
     )
+
+
+def _request_ids(group: Group) -> npt.NDArray[np.void]:
+    ids = np.frombuffer(b"".join([one.arrival.ask.request_id for one in group.owners]), "V16")
+    return ids if len(group.owners) == len(group.rows) else np.repeat(ids, group.counts)
+
+
+def _client_ids(group: Group) -> tuple[str, ...]:
+    clients = [asked.arrival.ask.headers for asked in group.owners]
+    if not any(clients):
+        return ()
+    named = zip(clients, group.counts, strict=True)
+    return tuple(name.decode("utf-8", "replace") for name, count in named for _ in range(count))
 
 
 def _lineage(served: Served, watermark: int) -> dict[str, Any]:
