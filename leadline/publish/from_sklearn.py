@@ -44,21 +44,7 @@ def convert_sklearn_model(model: Any, task: Task) -> Original:
     if task.kind == "classification" and not hasattr(model, "predict_proba"):
         raise PublishError("A classifier must have predict_proba to be published as one.")
     by_column = any(c.dtype == "string" for c in task.inputs) and not task.categories
-    if by_column:
-        types = [(c.name, _TYPES[c.dtype]([None, 1])) for c in task.inputs]
-    else:
-        types = [("input", FloatTensorType([None, len(task.inputs)]))]
-    try:
-        converted = convert_sklearn(
-            model,
-            initial_types=types,
-            target_opset=_OPSET,
-            options={id(model): {"zipmap": False}} if task.kind == "classification" else {},
-            custom_conversion_functions=_converters(),
-        )
-    except (RuntimeError, ValueError, NotImplementedError) as refused:
-        first = str(refused).strip().splitlines()[0]
-        raise PublishError(f"skl2onnx cannot convert this model: {first}") from None
+    converted = _converted(model, task, by_column)
     output = "probabilities" if task.kind == "classification" else "variable"
     width = len(model.classes_) if task.kind == "classification" else 1
     graph.keep_output(converted, output, width)
@@ -81,6 +67,24 @@ def convert_sklearn_model(model: Any, task: Task) -> Original:
         },
         is_tree=bool(thresholds),
     )
+
+
+def _converted(model: Any, task: Task, by_column: bool) -> Any:
+    if by_column:
+        types = [(c.name, _TYPES[c.dtype]([None, 1])) for c in task.inputs]
+    else:
+        types = [("input", FloatTensorType([None, len(task.inputs)]))]
+    try:
+        return convert_sklearn(
+            model,
+            initial_types=types,
+            target_opset=_OPSET,
+            options={id(model): {"zipmap": False}} if task.kind == "classification" else {},
+            custom_conversion_functions=_converters(),
+        )
+    except (RuntimeError, ValueError, NotImplementedError) as refused:
+        first = str(refused).strip().splitlines()[0]
+        raise PublishError(f"skl2onnx cannot convert this model: {first}") from None
 
 
 class _WholeNumbers:
