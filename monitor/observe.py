@@ -31,6 +31,7 @@ WORLD_FAILS = (OSError, sqlite3.OperationalError)
 
 NAME_CHARACTERS_MAX = 64
 PAUSE_S = 0.5
+LINGER_S, FEW_ENTRIES = 0.25, 200
 
 
 class Observe:
@@ -63,8 +64,11 @@ class Observe:
         """Read for ever; whatever fails outside is waited for, and what was read comes again."""
         while True:
             try:
-                await self.step()
+                taken = await self.step()
                 metrics.BLOCKED.set(0)
+                if 0 < taken < FEW_ENTRIES:
+                    # A part and a commit a handful of rows would cost more than the rows.
+                    await self._clock.sleep_s(LINGER_S)
                 continue
             except StreamAway as error:
                 _log.warning("stream_away", reason=str(error))

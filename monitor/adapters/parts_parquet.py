@@ -61,7 +61,7 @@ class ParquetParts:
         """The rows of a part by lane. Raises ``OSError`` when it is damaged or gone."""
         path = self._folder / name
         try:
-            table = pq.ParquetFile(path).read()
+            table = pq.ParquetFile(path).read(use_threads=False)
         except pa.ArrowInvalid as error:
             raise OSError(f"part {name} is damaged: {error}") from error
         model, version = (quote_inverse(part) for part in Path(name).parts[:2])

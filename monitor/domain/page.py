@@ -18,7 +18,7 @@ body{font:15px/1.45 system-ui,sans-serif;color:#111827;max-width:1000px;margin:2
 padding:0 1rem}h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2rem;
 border-bottom:1px solid #e5e7eb}p.sub{color:#4b5563;margin-top:0}table{border-collapse:collapse;
 font-size:.85rem;width:100%}th,td{padding:.25rem .5rem;text-align:right;
-border-bottom:1px solid #f3f4f6}th:first-child,td:first-child{text-align:left}svg{max-width:100%;
+border-bottom:1px solid #f3f4f6}th,td{white-space:nowrap}th:first-child,td:first-child{text-align:left}svg{max-width:100%;
 height:auto;font:11px system-ui,sans-serif;fill:#374151}svg .name{fill:#6b7280}svg .mark{
 fill:#b45309;font-weight:600}.plots{display:flex;flex-wrap:wrap;gap:.5rem}.alert{border-left:4px
 solid #d97706;padding:.2rem .8rem;margin:.4rem 0;background:#fffbeb}.alert.page{border-color:
@@ -132,7 +132,7 @@ def _quality(data: Mapping[str, Any]) -> str:
     )
     parts = [text]
     calibration = week.get("calibration")
-    if calibration:
+    if calibration and week["state"] == "OK":
         parts.append(
             "<h2>Calibration, last seven days</h2><p>Mean prediction "
             f"{week['mean_prediction']:.3f}, realised {week['mean_label']:.3f}; calibration error "
@@ -154,7 +154,7 @@ def _table(columns: Mapping[str, Mapping[str, Any]]) -> str:
     head = "".join(f"<th>{name}</th>" for name, _ in _COLUMNS)
     rows = [
         f"<tr><td>{escape(name)}</td>"
-        + "".join(f"<td>{_cell(drift.get(key), form)}</td>" for key, form in _COLUMNS)
+        + "".join(f"<td>{_cell(drift, key, form)}</td>" for key, form in _COLUMNS)
         + "</tr>"
         for name, drift in columns.items()
     ]
@@ -164,15 +164,19 @@ def _table(columns: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def _cell(value: Any, form: str) -> str:
-    return "–" if value is None else format(value, form)
+def _cell(drift: Mapping[str, Any], key: str, form: str) -> str:
+    value = drift.get(key)
+    known = drift["state"] == "OK" or key == "counted"
+    return "–" if value is None or not known else format(value, form)
 
 
 def _segments(segments: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    if not segments:
+    if not any(segments.values()):
         return ""
     rows = []
-    for name, columns in segments.items():
+    for name, found_columns in segments.items():
+        # A segment is defined by its own column, which therefore says nothing.
+        columns = {c: d for c, d in found_columns.items() if c != name.partition("=")[0]}
         if columns:
             worst = max(columns, key=lambda column: columns[column]["low"])
             found = columns[worst]

@@ -9,6 +9,7 @@ import numpy as np
 from monitor.domain.edges import Floats
 
 BASELINE, LIVE, MARK, BAD, GRID = "#6b7280", "#2563eb", "#d97706", "#b91c1c", "#e5e7eb"
+TOP, RIGHT = 18, 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Frame:
     def x(self, value: float) -> float:
         """Pixels from the left."""
         share = (value - self.x0) / (self.x1 - self.x0 or 1.0)
-        return self.left + min(max(share, 0.0), 1.0) * (self.width - self.left - 12)
+        return self.left + min(max(share, 0.0), 1.0) * (self.width - self.left - RIGHT)
 
     def y(self, value: float) -> float:
         """Pixels from the top."""
@@ -42,7 +43,7 @@ class Frame:
         for value in np.linspace(self.y0, self.y1, 5).tolist():
             y = self.y(value)
             parts.append(
-                f'<line x1="{self.left}" x2="{self.width - 12}" y1="{y:.1f}" y2="{y:.1f}" '
+                f'<line x1="{self.left}" x2="{self.width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" '
                 f'stroke="{GRID}"/><text x="{self.left - 5}" y="{y + 4:.1f}" '
                 f'text-anchor="end">{number(value)}</text>'
             )
@@ -54,7 +55,7 @@ class Frame:
         parts.append(
             f'<text x="{(self.left + self.width) / 2:.0f}" y="{self.height - 2}" '
             f'text-anchor="middle" class="name">{escape(x_text)}</text>'
-            f'<text x="4" y="10" class="name">{escape(y_text)}</text>'
+            f'<text x="{self.left}" y="9" class="name">{escape(y_text)}</text>'
         )
         return "".join(parts)
 
