@@ -18,7 +18,8 @@ body{font:15px/1.45 system-ui,sans-serif;color:#111827;max-width:1000px;margin:2
 padding:0 1rem}h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2rem;
 border-bottom:1px solid #e5e7eb}p.sub{color:#4b5563;margin-top:0}table{border-collapse:collapse;
 font-size:.85rem;width:100%}th,td{padding:.25rem .5rem;text-align:right;
-border-bottom:1px solid #f3f4f6}th,td{white-space:nowrap}th:first-child,td:first-child{text-align:left}svg{max-width:100%;
+border-bottom:1px solid #f3f4f6}th,td{white-space:nowrap}th:first-child,
+td:first-child{text-align:left}svg{max-width:100%;
 height:auto;font:11px system-ui,sans-serif;fill:#374151}svg .name{fill:#6b7280}svg .mark{
 fill:#b45309;font-weight:600}.plots{display:flex;flex-wrap:wrap;gap:.5rem}.alert{border-left:4px
 solid #d97706;padding:.2rem .8rem;margin:.4rem 0;background:#fffbeb}.alert.page{border-color:
