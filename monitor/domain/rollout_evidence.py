@@ -121,13 +121,15 @@ def first_bad(cells: Cells) -> tuple[sequential.Exposures, int]:
     """
     group = clusters.step_block(cells)
     keys, at = np.unique(group, return_inverse=True)
+    units, unit = np.unique(cells.unit, return_inverse=True)
+    _, step = np.unique(cells.step, return_inverse=True)
     arm = cells.candidate.astype(np.int64)
-    active = np.unique(np.stack([at, arm, cells.unit]), axis=1)
-    exposure = np.bincount(active[0] * 2 + active[1], minlength=2 * len(keys)).reshape(-1, 2)
+    size = max(len(units), 1)
+    active = np.unique((at * 2 + arm) * size + unit) // size
+    exposure = np.bincount(active, minlength=2 * len(keys)).reshape(-1, 2)
     bad = np.flatnonzero(cells.total > 0)
     ordered = bad[np.argsort(cells.block[bad], kind="stable")]
-    once = np.stack([cells.step[ordered], cells.unit[ordered], arm[ordered]])
-    _, first = np.unique(once, axis=1, return_index=True)
+    _, first = np.unique(((step * 2 + arm) * size + unit)[ordered], return_index=True)
     events = ordered[first]
     found = np.bincount(at[events] * 2 + arm[events], minlength=2 * len(keys)).reshape(-1, 2)
     telling = (exposure > 0).all(axis=1)
