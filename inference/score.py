@@ -1,14 +1,16 @@
 """Scores one group: features, request-time features, one model run, post-processing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from contracts.served import OUTCOMES
 from inference.domain.asked import Group
 from inference.domain.fleet import Computed
 from inference.domain.inputs import FeatureColumn, Features, Taken
+from inference.domain.instances import Row
 from inference.domain.served import Served, first_outcome
 from inference.ports import Cache, FeatureReader, FeatureRows
 from kit.clock import Clock
@@ -27,6 +29,19 @@ class _Nothing:
 
 
 NOTHING = _Nothing()
+
+
+_MODEL_ERROR = OUTCOMES.index("model_error")
+
+
+def _keyed_rows(group: Group) -> Sequence[Row]:
+    keys = group.loaded.timestamp_keys
+    if not keys:
+        return group.rows
+    return [
+        {**row, **{key: group.columns[key][place] for key in keys}}
+        for place, row in enumerate(group.rows)
+    ]
 
 
 class Score:
@@ -91,18 +106,23 @@ class Score:
             return NOTHING
         deadline = Deadline.after_ms(self._features_timeout_ms)
         try:
-            return await self._features.look_up(group.loaded.plan, group.rows, now_us, deadline)
+            return await self._features.look_up(
+                group.loaded.plan, _keyed_rows(group), now_us, deadline
+            )
         except (RedisAway, RedisError, TimeoutError):
             group.loaded.tally.degrade("features", len(group.rows))
             return None
 
     @staticmethod
     def _take(group: Group, features: Features) -> Taken:
-        rows = len(group.rows)
-        computed = {}
-        if group.loaded.on_demand is not None:
-            computed = group.loaded.on_demand(group.columns, features, rows)
-        return group.loaded.inputs.take(group.columns, features, computed, rows)
+        rows, loaded = len(group.rows), group.loaded
+        if loaded.request_time is None:
+            return loaded.inputs.take(group.columns, features, {}, rows)
+        computed, failed = loaded.request_time.compute(group.columns, features, rows)
+        taken = loaded.inputs.take(group.columns, features, computed, rows)
+        if failed is not None:
+            taken.outcome[failed] = _MODEL_ERROR
+        return taken
 
     async def _compute(
         self, group: Group, taken: Taken

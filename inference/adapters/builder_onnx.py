@@ -12,9 +12,10 @@ from contracts.manifest import Manifest
 from inference.adapters.engine_onnxruntime import OnnxEngine
 from inference.adapters.session_onnxruntime import ModelRefused, OnnxSession, open_session
 from inference.domain.fleet import LoadedVersion, Tensor
-from inference.domain.inputs import Features, InputPlan
-from inference.domain.instances import DTYPES, InstanceField, InstanceSchema, Values
+from inference.domain.inputs import InputPlan
+from inference.domain.instances import DTYPES, InstanceField, InstanceSchema
 from inference.domain.post_process import PostProcessor
+from inference.domain.request_time import RequestTime
 from inference.domain.tally import Tally
 from inference.ports import FeatureReader
 from kit.telemetry import LATENCY_BUCKETS_S
@@ -51,7 +52,6 @@ class OnnxBuilder:
         score_output = _fits(manifest, session)
         engine = self._make_engine(session, manifest)
         _warm(session, engine, manifest, files.get("golden.json"))
-        on_demand = None if service is None else _on_demand_of(service)
         entry = manifest.file("model.onnx")
         assert entry is not None
         return LoadedVersion(
@@ -65,7 +65,8 @@ class OnnxBuilder:
             inputs=InputPlan(manifest, _functions(service)),
             post=PostProcessor(manifest),
             plan=None if service is None or not service.reads else self._reader.plan(service),
-            on_demand=on_demand,
+            request_time=RequestTime(service) if service and service.on_demand else None,
+            timestamp_keys=_timestamp_keys(service),
             score_output=score_output,
             policy_id=_policy_of(manifest, version),
         )
@@ -87,6 +88,11 @@ class OnnxBuilder:
 
 def _functions(service: CompiledService | None) -> frozenset[str]:
     return frozenset(one.name for one in service.on_demand) if service is not None else frozenset()
+
+
+def _timestamp_keys(service: CompiledService | None) -> tuple[str, ...]:
+    keys = {} if service is None else service.entity_columns
+    return tuple(name for name, dtype in keys.items() if dtype == "timestamp")
 
 
 def _policy_of(manifest: Manifest, version: str) -> str:
@@ -145,45 +151,6 @@ def _fits(manifest: Manifest, session: OnnxSession) -> int:
     if scored not in names:
         raise ModelRefused(f"the graph has no output {scored}")
     return names.index(scored)
-
-
-def _on_demand_of(
-    service: CompiledService,
-) -> Callable[[Mapping[str, Values], Features, int], dict[str, Any]] | None:
-    if not service.on_demand:
-        return None
-    dtypes = {**service.entity_columns, **service.request_fields}
-    needed = {ref for function in service.on_demand for ref in function.inputs}
-
-    def compute(request: Mapping[str, Values], features: Features, rows: int) -> dict[str, Any]:
-        vectors: dict[str, Any] = {
-            name: _vector(values, dtypes.get(name, "string")) for name, values in request.items()
-        }
-        for ref in needed:
-            # The store is away: its functions get nulls, as for an entity nobody knows.
-            vectors[ref] = np.full(rows, np.nan) if features is None else features[ref].values
-        outputs: dict[str, Any] = {}
-        for function in service.on_demand:
-            for name, values in function(vectors).items():
-                outputs[f"{function.name}:{name}"] = outputs[name] = values
-        return outputs
-
-    return compute
-
-
-_NUMPY = {"float64": np.float64, "float32": np.float32, "int64": np.int64, "int32": np.int32}
-
-
-def _vector(values: Values, dtype: str) -> npt.NDArray[Any]:
-    if isinstance(values, np.ndarray):
-        return values
-    if dtype == "string":
-        return np.array(values, object)
-    if dtype == "bool":
-        return np.array(values, np.bool_)
-    if any(value is None for value in values):  # a null key
-        return np.array(values, object)
-    return np.array(values, _NUMPY.get(dtype, np.int64))
 
 
 def _warm(

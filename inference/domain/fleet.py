@@ -1,6 +1,6 @@
 """What this replica serves: models, their arms, and the loaded versions behind them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -10,15 +10,14 @@ import numpy.typing as npt
 from contracts.manifest import Manifest
 from contracts.routing import Arm, ModelRoute, RoutingTable
 from inference.domain.answers import AnswerWriter
-from inference.domain.inputs import Features, InputPlan
-from inference.domain.instances import InstanceSchema, Values
+from inference.domain.inputs import InputPlan
+from inference.domain.instances import InstanceSchema
 from inference.domain.post_process import PostProcessor
+from inference.domain.request_time import RequestTime
 from inference.domain.split import Split, split_of
 from inference.domain.tally import Tally
 
 Tensor = npt.NDArray[Any]
-OnDemand = Callable[[Mapping[str, Values], Features, int], dict[str, Any]]
-"""Request fields, looked-up features (None: store away) and rows in; outputs by name out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,9 @@ class LoadedVersion:
     inputs: InputPlan
     post: PostProcessor
     plan: Any = None  # the reader's own
-    on_demand: OnDemand | None = None
+    request_time: RequestTime | None = None
+    timestamp_keys: tuple[str, ...] = ()
+    """Key fields that callers send as texts and the store knows as instants."""
     score_output: int = 0
     """Index of the output that post-processing reads."""
     in_use: int = 0
