@@ -10,7 +10,7 @@ from itertools import islice
 import pyarrow as pa
 
 from feature_store.domain.cells import Raw
-from feature_store.domain.plan import block_field
+from feature_store.domain.columns import block_field
 from feature_store.domain.records import merge_records
 from feature_store.domain.windows import (
     GUARD,

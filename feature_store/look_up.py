@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from contracts.served import STATUSES
+from feature_store.domain.columns import NO_AGE, Column
 from feature_store.domain.intake import parse_value
-from feature_store.domain.plan import NO_AGE, Column, FeaturePlan, LookedUp
+from feature_store.domain.plan import FeaturePlan, LookedUp
 from feature_store.domain.statuses import NULL_VALUE, PRESENT
 from feature_store.metrics import LOOK_UP_SECONDS, count_statuses
 from feature_store.online import OnlineReader

@@ -14,7 +14,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from feature_store.domain.plan import Column, FeaturePlan, LookedUp, NotFilled
+from feature_store.domain.columns import Column
+from feature_store.domain.plan import FeaturePlan, LookedUp, NotFilled
 from kit.deadline import Deadline
 from kit.redis_pipeline import RedisAway, RedisError
 from shared_features import CompiledService

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from feature_store.domain.as_of import Mode
+from feature_store.domain.columns import Column, view_field
 from feature_store.domain.join import Joined
 from feature_store.domain.keys import KeyEncoder, KeyParts, distinct_keys
-from feature_store.domain.plan import Column, view_field
 from feature_store.domain.schema import ARROW_TYPES, Int64s
 from feature_store.domain.statuses import PRESENT
 from feature_store.metrics import PARITY

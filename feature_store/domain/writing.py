@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from feature_store.domain.as_of import order_ranks
 from feature_store.domain.cells import Raw, WindowLayout
+from feature_store.domain.columns import last_field, last_layout, view_field
 from feature_store.domain.keys import KeyEncoder, distinct_keys
-from feature_store.domain.plan import last_field, last_layout, view_field
 from feature_store.domain.records import RecordLayout
 from feature_store.domain.schema import Int64s, RowTimes, row_times
 from feature_store.domain.spans import Span, span_of
