@@ -104,7 +104,7 @@ class Authenticate:
         scopes = claims.get(issuer.scope_claim, "")
         asked = scopes.split() if isinstance(scopes, str) else scopes
         known = frozenset(s for s in asked if isinstance(s, str) and is_scope(s))
-        name = f"{issuer.issuer}|{claims[issuer.principal_claim]}"
+        name = _plain(f"{issuer.issuer}|{claims[issuer.principal_claim]}")
         expires_us = (int(claims["exp"]) + TOKEN_LEEWAY_S) * 1_000_000
         principal = Principal(
             Caller(name[:128], known), name, self._token_policy, expires_us=expires_us
@@ -128,6 +128,12 @@ class Authenticate:
             options={"require": ["iss", "aud", "exp", issuer.principal_claim]},
         )
         return issuer, claims
+
+
+def _plain(name: str) -> str:
+    """Printable ASCII, for it travels in headers; what is not stands there escaped."""
+    escaped = name.encode("ascii", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in escaped)
 
 
 def credential_in(authorization: bytes | None, api_key: bytes | None) -> bytes:

@@ -29,8 +29,11 @@ class UpstreamHttpx:
     ) -> UpstreamAnswer:
         """Pass a request on. Raises ``StoreAway`` (no connection) or ``TimeoutError``."""
         timeout = httpx.Timeout(max(0.001, deadline.remaining_s()), connect=1.0)
+        pairs = [
+            (name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()
+        ]
         request = self._client.build_request(
-            method, target, headers=dict(headers), content=body, timeout=timeout
+            method, target, headers=pairs, content=body, timeout=timeout
         )
         try:
             answer = await self._client.send(request, stream=True)

@@ -1,4 +1,6 @@
 import asyncio
+import json
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -7,6 +9,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from fastapi import FastAPI
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from contracts.problems import ProblemCode
 from gateway.adapters.jwks_http import JwksHttp
@@ -112,6 +116,13 @@ async def test_a_token_is_verified_once_and_known_after(
     assert jwks.asked == 1
 
 
+async def test_a_strange_name_travels_in_headers_all_the_same(
+    authenticate: Authenticate, clock: FakeClock
+) -> None:
+    principal = await authenticate.later(token(clock, sub="zoë\r\nx: 1"))
+    assert principal.caller.principal == "https://id.example|zo\\xeb\\x0d\\x0ax: 1"
+
+
 async def test_many_tokens_at_once_fetch_the_keys_once(
     authenticate: Authenticate, clock: FakeClock, jwks: Jwks
 ) -> None:
@@ -206,6 +217,31 @@ async def test_a_known_token_ends_when_it_expires(
 @pytest.mark.parametrize("shown", [b"", b"x", b"a.b.c", b"..", b"\xff.\xff.\xff", b"e30.e30.e30"])
 async def test_what_is_no_credential_is_refused(authenticate: Authenticate, shown: bytes) -> None:
     await refused(authenticate, shown)
+
+
+SEGMENTS = st.one_of(
+    st.binary(max_size=30),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=2)
+            | st.dictionaries(
+                st.sampled_from(["alg", "kid", "iss", "exp", "typ", "crit", "b64"]),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=6,
+    ).map(lambda value: urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=")),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.tuples(SEGMENTS, SEGMENTS, SEGMENTS))
+async def test_any_three_segments_are_refused_as_a_problem(
+    authenticate: Authenticate, segments: tuple[bytes, bytes, bytes]
+) -> None:
+    await refused(authenticate, b".".join(segments))
 
 
 async def test_a_key_ends_when_it_expires_or_is_revoked(

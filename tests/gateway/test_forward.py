@@ -116,6 +116,14 @@ async def test_a_call_goes_on_in_the_callers_name(behind: tuple[Behind, Running,
     )
 
 
+async def test_headers_of_any_bytes_go_on(behind: tuple[Behind, Running, str]) -> None:
+    app, gateway, admin = behind
+    sent = f"GET /v1/models?q=%ff HTTP/1.1\r\nHost: x\r\nX-API-Key: {admin}\r\n".encode()
+    sent += b"User-Agent: zo\xeb\xff\r\nX-Request-Id: \xff\r\nConnection: close\r\n\r\n"
+    assert b"200 OK" in await gateway.raw(sent)
+    assert app.seen[0]["headers"]["user-agent"] == "zo\xeb\xff"
+
+
 async def test_the_services_own_fault_is_passed_on(behind: tuple[Behind, Running, str]) -> None:
     app, gateway, admin = behind
     app.status = 409

@@ -1,0 +1,30 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.exchange import JSON_HEADERS, explains, parse_lines, trace_of
+
+REQUEST_ID = "0af7651916cd43dd8448eb211c80319c"
+GIVEN = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def test_a_callers_trace_goes_on_and_a_missing_one_begins_here() -> None:
+    assert trace_of(GIVEN, REQUEST_ID) == GIVEN.decode()
+    for broken in (None, b"", GIVEN[:-1], GIVEN.upper(), GIVEN.replace(b"4bf", b"xyz"), b"\xff"):
+        assert trace_of(broken, REQUEST_ID).startswith(f"00-{REQUEST_ID}-")
+    assert trace_of(b"00-" + b"0" * 32 + GIVEN[35:], REQUEST_ID).startswith(f"00-{REQUEST_ID}-")
+
+
+def test_header_lines_are_pairs_and_none_means_json() -> None:
+    assert parse_lines(b"") is JSON_HEADERS
+    lines = b"Content-Type: text/plain; a:b\ninference-header-content-length: 5\n"
+    assert parse_lines(lines) == (
+        (b"content-type", b"text/plain; a:b"),
+        (b"inference-header-content-length", b"5"),
+    )
+
+
+@given(st.binary(max_size=60))
+def test_any_query_is_read(query: bytes) -> None:
+    wanted = query.split(b"&").count(b"explain_features=true") > 0
+    assert explains(query) == wanted
+    assert explains(query + b"&explain_features=true")
