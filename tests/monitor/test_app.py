@@ -108,3 +108,53 @@ async def test_a_window_that_ends_before_it_begins_is_refused(client: httpx.Asyn
         f"/v1/drift/{MODEL}?from=2013-12-03T00:00:00Z&until=2013-12-01T00:00:00Z"
     )
     assert answer.status_code == 422
+
+
+async def test_a_run_on_demand_is_done_soon_and_says_how_far_it_is(
+    client: httpx.AsyncClient, producer: Producer
+) -> None:
+    producer.send_rows([50] * 5)
+    await until_counted(client, 250)
+    begun = await client.post(f"/v1/drift/{MODEL}/runs?hours=24")
+    assert begun.status_code == 202
+    url = f"/v1/drift/{MODEL}/runs/{begun.json()['id']}"
+
+    async def done() -> bool:
+        return bool((await client.get(url)).json()["state"] == "done")
+
+    await until(done)
+    assert (await client.get(url)).json()["result"]["versions"]["2"]["rows"] == 250
+    assert (await client.post("/v1/drift/nothing/runs")).status_code == 404
+
+
+async def test_the_baseline_that_judges_can_be_read(
+    client: httpx.AsyncClient, producer: Producer
+) -> None:
+    producer.send_rows([5])
+    await until_counted(client, 5)
+    listed = (await client.get("/v1/baselines")).json()["baselines"]
+    assert [(one["model"], one["version"], one["state"]) for one in listed] == [
+        (MODEL, "2", "ready")
+    ]
+    profile = (await client.get(f"/v1/baselines/{MODEL}/2")).json()
+    assert profile["columns"]["distance"]["kind"] == "numeric"
+    assert (await client.get(f"/v1/baselines/{MODEL}/9")).status_code == 404
+
+
+async def test_before_the_first_night_there_are_no_alerts_and_no_report(
+    client: httpx.AsyncClient,
+) -> None:
+    assert (await client.get("/v1/alerts")).json() == {"alerts": []}
+    assert (await client.get(f"/v1/reports/{MODEL}")).status_code == 404
+    assert (await client.post("/v1/alerts/0123456789abcdef/ack")).status_code == 404
+
+
+async def test_labels_that_are_no_labels_are_refused_with_pointers(
+    client: httpx.AsyncClient,
+) -> None:
+    label = {"model": MODEL, "label": 1.0, "event_time": "2013-12-02T05:00:00Z"}
+    answer = await client.post("/v1/labels", json={"labels": [label]})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/labels/0"
+    empty = await client.post("/v1/labels", json={"labels": []})
+    assert empty.status_code == 422
