@@ -267,6 +267,8 @@ def describe(alert: Alert, now_us: int) -> dict[str, Any]:
         shown = "SILENCED"
     elif alert.firing and alert.acked_by:
         shown = "ACKED"
+    elif alert.firing and alert.data == "STALE":
+        shown = "STALE"
     return {
         "fingerprint": alert.subject.fingerprint,
         **asdict(alert.subject),

@@ -11,6 +11,7 @@ from monitor.domain.alerts import (
     Sighting,
     Subject,
     age,
+    describe,
     inhibit,
     messages,
     move,
@@ -133,3 +134,8 @@ def test_pages_pass_the_budget_and_tickets_do_not() -> None:
     kept = within_budget([*tickets, *pages], told_today=1, budget=3)
     assert [m.severity for m in kept] == ["ticket", "ticket", "ticket", "page"]
     assert "not sent" in kept[2].text
+
+
+def test_a_firing_alert_of_a_version_that_serves_no_more_is_shown_as_stale() -> None:
+    assert describe(age(run(2), 3 * DAY), 3 * DAY)["state"] == "STALE"
+    assert describe(run(2), DAY)["state"] == "FIRING"
