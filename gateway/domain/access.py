@@ -109,6 +109,12 @@ def scope_for(rule: Rule, method: str) -> str | None:
     return rule.write if method in _WRITES else None
 
 
+def methods_of(rule: Rule) -> str:
+    """What ``Allow`` says of a path."""
+    reads = sorted(_READS) if rule.read is not None else []
+    return ", ".join([*reads, *(sorted(_WRITES) if rule.write is not None else [])])
+
+
 def may(caller: Caller, scope: str) -> bool:
     """Whether the caller holds the scope of a rule."""
     if scope == ANY_PREDICT:

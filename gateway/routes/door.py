@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contracts.identity import SERVICE_TOKEN_HEADER
 from contracts.problems import ProblemCode
 from gateway.admit import problem_reply
-from gateway.domain.access import OPEN, Rule, brings_no_body, rule_for, scope_for
+from gateway.domain.access import OPEN, Rule, brings_no_body, methods_of, rule_for, scope_for
 from gateway.domain.exchange import Question, Reply, explains
 from gateway.forward import Forward, caller_headers, passes
 from gateway.infer import Infer, InferQuestion, error_reply
@@ -29,6 +29,14 @@ LogAccess = Callable[[int, str, str, float], None]
 
 class CallerLeft(Exception):
     """The caller closed the connection before the request was whole."""
+
+
+class _NoSuchMethod(Problem):
+    """The path is there, the method is not."""
+
+    def __init__(self, rule: Rule) -> None:
+        super().__init__(ProblemCode.METHOD_NOT_ALLOWED, "This path has no such method.")
+        self.allowed = methods_of(rule)
 
 
 class Door:
@@ -80,6 +88,8 @@ class Door:
                 reply = error_reply(problem)
             else:
                 reply = problem_reply(problem, question.request_id, scope["path"])
+            if isinstance(problem, _NoSuchMethod):
+                reply.headers += ((b"allow", problem.allowed.encode()),)
             await _answer(send, reply, question, "own")
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send, question: Question) -> None:
@@ -89,7 +99,7 @@ class Door:
             raise Problem(ProblemCode.NOT_FOUND, "There is no such path.")
         needed = scope_for(rule, method)
         if needed is None:
-            raise Problem(ProblemCode.METHOD_NOT_ALLOWED, "This path has no such method.")
+            raise _NoSuchMethod(rule)
         if path == "/predict":
             question.body = await _whole(receive, rule.body_bytes_max)
             await _answer(
