@@ -43,12 +43,10 @@ def slowed(good: Bundle, turns: int = TURNS) -> Bundle:
 
 
 def wrong(good: Bundle) -> Bundle:
-    """The same graph behind a calibration that sees a late flight everywhere."""
-    post = good.manifest.post_processing.model_copy(
-        update={"calibration": Calibration(scores=(0.0, 1.0), probabilities=(0.55, 1.0))}
-    )
-    manifest = good.manifest.model_copy(update={"post_processing": post})
-    return Bundle(manifest, good.files)
+    """The same graph with its two classes the wrong way round: on time is late, late is on time."""
+    swapped = Calibration(scores=(0.0, 1.0), probabilities=(1.0, 0.0))
+    post = good.manifest.post_processing.model_copy(update={"calibration": swapped})
+    return Bundle(good.manifest.model_copy(update={"post_processing": post}), good.files)
 
 
 def _idle() -> Any:  # onnx.GraphProto

@@ -94,7 +94,7 @@ def _slow(client: Client) -> str:
 
 def _wrong(client: Client) -> str:
     version = str(wrong(fetch(client, "2")).send(client)["version"])
-    return _start(client, version, GOOD_PLAN, "Recalibrated so that fewer warnings are missed.")
+    return _start(client, version, GOOD_PLAN, "Retrained with a new encoding of the label.")
 
 
 ACTS = (

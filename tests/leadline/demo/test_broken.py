@@ -53,9 +53,11 @@ def test_the_slow_version_answers_the_same_later(good: Bundle) -> None:
     assert entry != good.manifest.file("model.onnx")
 
 
-def test_the_wrong_version_differs_in_its_calibration_only(good: Bundle) -> None:
+def test_the_wrong_version_has_its_classes_swapped_and_nothing_else(good: Bundle) -> None:
     bad = wrong(good)
     assert bad.files == good.files
     calibration = bad.manifest.post_processing.calibration
     assert calibration is not None
-    assert min(calibration.probabilities) > 0.5
+    scores = np.linspace(0, 1, 11)
+    swapped = np.interp(scores, calibration.scores, calibration.probabilities)
+    np.testing.assert_allclose(swapped, 1 - scores)
