@@ -157,7 +157,7 @@ async def test_an_idle_gateway_sends_at_once(gateway: Running, key: str) -> None
         began_s = loop.time()
         await ask(gateway, key)
         best_s = min(best_s, loop.time() - began_s)
-    assert best_s < 0.01  # a delay to gather more would be seen here
+    assert best_s < 0.02  # a delay to gather more would be seen here
 
 
 async def test_a_late_answer_is_a_504_and_is_cancelled(
@@ -216,7 +216,7 @@ async def test_without_a_replica_the_answer_is_a_503_at_once(
     answer = await ask(gateway, key)
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"
-    assert answer.elapsed.total_seconds() < 0.1
+    assert answer.elapsed.total_seconds() < 0.5  # and not after a time-out
     await replica.start()
 
     async def answered() -> bool:
