@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pyarrow.compute as pc
 from fastapi import FastAPI
@@ -26,7 +27,7 @@ from feature_store.verify import Verifier
 from kit.app import create_app
 from kit.clock import Clock, clock_from
 from kit.redis_pipeline import PipelinedRedis
-from kit.tasks import TaskOwner, periodic
+from kit.tasks import TaskOwner
 from shared_features import Catalogue, FeatureView, WindowView, load_catalogue
 
 NEWEST_AMONG = 50_000
@@ -74,8 +75,7 @@ def build(settings: FeatureStoreSettings, clock: Clock | None = None) -> FastAPI
         await writers.start()
         async with TaskOwner() as tasks:
             tasks.start("materialize", materializer.run, restart=True)
-            verify = periodic(verifier.sample_all, settings.verify_every_s)
-            tasks.start("verify", verify, restart=True)
+            tasks.start("verify", partial(verifier.run, settings.verify_every_s), restart=True)
             yield
         await readers.stop()
         await writers.stop()
@@ -117,6 +117,7 @@ def build(settings: FeatureStoreSettings, clock: Clock | None = None) -> FastAPI
                 engine,
                 quarantine,
                 materializer.applied_by_view,
+                pusher.newest_us,
                 verifier,
                 clock,
                 redefine,

@@ -1,5 +1,7 @@
 """Every instrument of the feature store. Sources and views are the definitions' own."""
 
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
 from prometheus_client import Counter, Gauge, Histogram
@@ -63,6 +65,12 @@ LOOK_UP_SECONDS = Histogram(
 
 def count_statuses(view: str, status: npt.NDArray[np.uint8]) -> None:
     """Add a column of statuses to a view's counts."""
-    for code, count in enumerate(np.bincount(status).tolist()):
+    counts = np.bincount(status).tolist() if status.any() else [len(status)]
+    for code, count in enumerate(counts):
         if count:
-            VALUES.labels(view, STATUSES[code]).inc(count)
+            _values(view, code).inc(count)
+
+
+@cache
+def _values(view: str, code: int) -> Counter:
+    return VALUES.labels(view, STATUSES[code])

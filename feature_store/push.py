@@ -82,6 +82,10 @@ class Pusher:
         for source, event_us in self._newest_us.items():
             NEWEST_EVENT.labels(source).set(event_us / 1e6)
 
+    def newest_us(self) -> Mapping[str, int]:
+        """Event time of the newest row of each source that has one."""
+        return self._newest_us
+
     async def push_rows(self, name: str, rows: Sequence[Any]) -> Pushed:
         """Push mappings to the source or view of that name. Raises ``UnknownRef``."""
         source = self._catalogue.source(name)

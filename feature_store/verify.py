@@ -36,6 +36,8 @@ Class = Literal["match", "stale", "mismatch"]
 BUCKETS = 256
 KEYS_PER_LOOK_UP = 2000
 KEYS_SAMPLED = 200
+ROWS_SAMPLED = 50_000
+"""Sampled keys are those of the latest rows."""
 KEYS_LISTED_MAX = 50
 ATTEMPTS_MAX = 5
 SETTLE_S = 0.05
@@ -91,6 +93,14 @@ class Verifier:
         """The last audit of each view."""
         self._turn = 0
 
+    async def run(self, every_s: float) -> None:
+        """Sample for ever, spending at most a twentieth of the time on it."""
+        while True:
+            began_ns = self._clock.monotonic_ns()
+            await self.sample_all()
+            took_s = (self._clock.monotonic_ns() - began_ns) / 1e9
+            await asyncio.sleep(max(every_s, 20 * took_s))
+
     async def sample_all(self) -> None:
         """Compare some keys of every view; a store that is away is left for the next time."""
         for name in self._catalogue.views:
@@ -104,7 +114,8 @@ class Verifier:
     async def audit(self, name: str, *, keys_max: int | None = None) -> Audit:
         """Compare every key of a view (or ``keys_max`` of them), and look for orphans."""
         view = self._catalogue.views[name]
-        keys = await asyncio.to_thread(self._keys, view)
+        among = None if keys_max is None else ROWS_SAMPLED
+        keys = await asyncio.to_thread(self._keys, view, among)
         if keys_max is not None and len(keys) > keys_max:
             start = self._turn % len(keys)
             self._turn += keys_max
@@ -120,8 +131,13 @@ class Verifier:
         self.audits[name] = audit
         return audit
 
-    def _keys(self, view: View) -> list[KeyParts]:
-        return distinct_keys(self._log.read(view.source), list(view.entity.keys))[1]
+    def _keys(self, view: View, among: int | None) -> list[KeyParts]:
+        """The keys of the last ``among`` rows of the log, or of all."""
+        names = list(view.entity.keys)
+        after = 0 if among is None else max(0, self._log.last_seq() - among)
+        return distinct_keys(self._log.read_columns(view.source, [*names, "__seq"], after), names)[
+            1
+        ]
 
     async def _compare(
         self, view: View, service: CompiledService, keys: Sequence[KeyParts], audit: Audit

@@ -71,7 +71,7 @@ class ParquetLog:
             self._tail[path] = (offset, known)
             frames += known
         for gone in set(self._tail) - set(present):
-            del self._tail[gone]
+            self._tail.pop(gone, None)  # another thread may have been here
         return frames
 
     def sources(self) -> list[str]:

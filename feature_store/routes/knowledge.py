@@ -55,11 +55,13 @@ def router(
     engine: HistoricalEngine,
     quarantine: QuarantineFiles,
     applied: Callable[[], Mapping[str, int]],
+    newest_us: Callable[[], Mapping[str, int]],
     verifier: Verifier,
     clock: Clock,
     redefine: Redefine,
 ) -> APIRouter:
-    """The routes that only read; ``applied`` tells each view's position."""
+    """The routes that only read; ``applied`` tells each view's position,
+    ``newest_us`` each source's newest event."""
     routes = APIRouter(tags=["features"])
     _describe(routes, catalogue, redefine)
     _consistency(routes, catalogue, verifier)
@@ -76,7 +78,7 @@ def router(
     @routes.get("/v1/features/freshness")
     async def fresh(_caller: Annotated[Caller, needs("features:read")]) -> dict[str, Any]:
         """How far each view is applied, and how old its newest event is."""
-        return freshness(catalogue, log, applied(), clock.now_us())
+        return freshness(catalogue, log.last_seq(), applied(), newest_us(), clock.now_us())
 
     @routes.get("/v1/features/keys/{view}")
     async def key_history(

@@ -75,7 +75,7 @@ def test_the_notice_names_every_data_file_that_is_not_ours() -> None:
 
 
 def test_the_definitions_on_the_features_page_load_and_compile(tmp_path: Path) -> None:
-    (source,) = blocks(ROOT / "docs/features.md", "python")
+    source, *_ = blocks(ROOT / "docs/features.md", "python")
     (tmp_path / "shop.py").write_text(source)
     catalogue = load_catalogue([str(tmp_path / "shop.py")])
     assert len(catalogue.compile("checkout").fingerprint) == 64
