@@ -101,8 +101,8 @@ class Monitor:
         self.ledger = SqliteLedger(self.database, match_us)
         self.history = SqliteHistory(self.database)
         self.observe = self._observe(self.write)
-        labels = SqliteLabels(self.database, match_us, settings.pending_labels_max)
-        self.join_labels = JoinLabels(labels, self.baselines, self.write, self.clock)
+        self.labels = SqliteLabels(self.database, match_us, settings.pending_labels_max)
+        self.join_labels = JoinLabels(self.labels, self.baselines, self.write, self.clock)
         rollouts = SqliteRollouts(self.database, int(settings.attribution_h * 3_600_000_000))
         self.weigh = Weigh(rollouts, self.stream, self.ask, self.clock)
         self.verdicts = SqliteVerdicts(self.database)
@@ -193,6 +193,7 @@ class Monitor:
         metrics.BACKLOG.set(entries)
         metrics.LAG_S.set(lag_s)
         metrics.GAPS_OPEN.set(await self.write(self.ledger.missing))
+        metrics.LABELS_WAITING.set(await self.write(self.labels.waiting))
 
     @asynccontextmanager
     async def life(self, _: FastAPI) -> AsyncIterator[None]:

@@ -85,15 +85,40 @@ def _expected(scored: Scored, known: Scored, profile: QualityProfile | None) -> 
 
 
 def explored(scored: Scored, manifest: Manifest | None) -> dict[str, Any] | None:
-    """Feedback loop: the share of explored decisions against the configured one; None without
-    exploration."""
-    epsilon = manifest.post_processing.exploration_epsilon if manifest else 0.0
-    if epsilon == 0:
+    """Feedback loop: the share of explored decisions against the configured one, the weights, and
+    the accuracy that always exploiting would have had (SNIPS, and doubly robust with the scores as
+    the reward model), or why it is refused. None without exploration."""
+    post = manifest.post_processing if manifest else None
+    if post is None or post.exploration_epsilon == 0:
         return None
-    found = policy_value.exploration((scored.flags & EXPLORED) > 0, epsilon)
-    weight = 1 / np.maximum(scored.propensity, 1e-9)
-    effective = float(weight.sum() ** 2 / np.square(weight).sum()) if len(weight) else 0.0
-    return {**asdict(found), "agrees": found.agrees, "effective_rows": effective}
+    answered = scored.only(np.isfinite(scored.score) & (scored.predicted >= 0))
+    share = policy_value.exploration((answered.flags & EXPLORED) > 0, post.exploration_epsilon)
+    answer = {**asdict(share), "agrees": share.agrees}
+    if not len(answered):
+        return answer
+    limit = post.threshold.value if post.threshold else 0.5
+    best = (answered.score >= limit).astype(np.int64)
+    target = (answered.predicted == best).astype(np.float64)
+    weights = policy_value.overlap(target, answered.propensity)
+    known = np.isfinite(answered.label)
+    right = (answered.predicted == answered.label)[known].astype(np.float64)
+    positive = answered.score[known]
+    of_logged = np.where(answered.predicted[known] == 1, positive, 1 - positive)
+    of_best = np.where(best[known] == 1, positive, 1 - positive)
+    given = (target[known], answered.propensity[known], right)
+    return {
+        **answer,
+        "weights": _plain(asdict(weights)),
+        "snips": _estimate(policy_value.snips(*given)),
+        "doubly_robust": _estimate(policy_value.doubly_robust(*given, of_logged, of_best)),
+    }
+
+
+def _estimate(found: quality.Estimate | policy_value.Refused) -> dict[str, Any]:
+    if isinstance(found, policy_value.Refused):
+        return {"refused": found.reason}
+    plain: dict[str, Any] = _plain(asdict(found))
+    return plain
 
 
 def completeness(scored: Scored, now_us: int, due_us: int) -> dict[str, Any]:

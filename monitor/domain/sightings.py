@@ -165,6 +165,14 @@ class Witness:
             f"{1 - (share or 0):.1%} of {due} predictions past their due age have no label "
             f"(limit {1 - completeness_min:.0%})",
         )  # fmt: skip
+        loop = found.get("exploration")
+        if loop is not None:
+            yield self._see(
+                "exploration", "ticket", float(not loop["agrees"]) if loop["rows"] else None,
+                f"{loop['observed']:.2%} of {loop['rows']} decisions were explored, configured "
+                f"{loop['expected']:.2%} (99 % interval {loop['low']:.2%} to {loop['high']:.2%})",
+                evidence=slim(loop),
+            )  # fmt: skip
         reference = profile.quality if profile else None
         judged = found["state"] == "OK" and share is not None and share >= completeness_min
         if reference is None or "accuracy" not in found:
