@@ -31,7 +31,7 @@ def make_keys(state: StateDir) -> str | None:
     return admin_key
 
 
-def make_first_key(state: StateDir) -> str | None:
+def make_first_key(state: StateDir, env: str) -> str | None:
     """Make an admin key where there is no key at all; it is returned and kept nowhere in clear.
 
     For platforms that other than ``leadline up`` start: they print it once to who set them up.
@@ -41,7 +41,7 @@ def make_first_key(state: StateDir) -> str | None:
         return None
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     now_us = SystemClock().wall_us()
-    admin_key, admin = mint_key("local", "admin", ["admin"], pepper=_pepper(folder), now_us=now_us)
+    admin_key, admin = mint_key(env, "admin", ["admin"], pepper=_pepper(folder), now_us=now_us)
     write_private(folder / "keys.json", dump_keys([admin]).decode())
     return admin_key
 

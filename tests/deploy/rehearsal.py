@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
+import yaml
 
 from leadline.local.embedded_redis import find_server
 from tests.deploy.compose import ROOT, environment_of, load_compose
@@ -36,6 +37,7 @@ _PLACES = (
     "mlflow:5000",
     "redis:6379",
     "postgres:5432",
+    "prometheus:9090",
     "alertmanager:9093",
 )
 
@@ -151,6 +153,41 @@ class Rehearsal:
         command[command.index("/data")] = str(data)
         place = ["--port", str(self.ports["redis:6379"]), "--bind", "127.0.0.1"]
         self.spawn("redis", [str(find_server()), *command, *place], {})
+
+    def start_eyes(self, prometheus: str, alertmanager: str) -> None:
+        """Prometheus and Alertmanager with the files of ``deploy/``.
+
+        Names are addresses here, and a second passes between two looks, to keep tests short.
+        """
+        heard = f"--web.listen-address=127.0.0.1:{self.ports['alertmanager:9093']}"
+        folder = ROOT / "deploy/alertmanager"
+        command = [alertmanager, f"--config.file={folder / 'alertmanager.yml'}", heard]
+        command += [f"--storage.path={self.folder / 'alertmanager'}", "--cluster.listen-address="]
+        self.spawn("alertmanager", command, {})
+        config = self.folder / "prometheus.yml"
+        config.write_text(yaml.safe_dump(self._scraped_here()))
+        heard = f"--web.listen-address=127.0.0.1:{self.ports['prometheus:9090']}"
+        command = [prometheus, f"--config.file={config}", heard]
+        self.spawn("prometheus", [*command, f"--storage.tsdb.path={self.folder / 'tsdb'}"], {})
+
+    def _scraped_here(self) -> dict[str, Any]:
+        config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+        assert isinstance(config, dict)
+        config["global"].update(scrape_interval="1s", scrape_timeout="1s", evaluation_interval="1s")
+        config["rule_files"] = [str(ROOT / "deploy/prometheus" / p) for p in config["rule_files"]]
+        for job in config["scrape_configs"]:
+            for found in job.pop("dns_sd_configs", []):
+                places = [f"{name}:{found['port']}" for name in found["names"]]
+                targets = [f"127.0.0.1:{self.ports[place]}" for place in places]
+                job["static_configs"] = [{"targets": targets}]
+            for static in job["static_configs"]:
+                static["targets"] = [
+                    self.here(target, "prometheus") for target in static["targets"]
+                ]
+        for told in config["alerting"]["alertmanagers"]:
+            for static in told["static_configs"]:
+                static["targets"] = [self.here(target, "") for target in static["targets"]]
+        return config
 
     def _make_folders(self, name: str) -> None:
         for inside in ("leadline", "mlflow"):

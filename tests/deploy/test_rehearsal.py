@@ -1,6 +1,7 @@
 """The compose file's own commands and environments serve a model, on PostgreSQL and over TCP."""
 
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,9 @@ import httpx
 import orjson
 import pytest
 
+from tests.deploy.compose import SERVICES
 from tests.deploy.rehearsal import Rehearsal, find_postgres, running_postgres
+from tests.deploy.test_dashboards import dashboard_queries
 from tests.registry.conftest import doubling_model, manifest_of
 
 POSTGRES = find_postgres()
@@ -49,10 +52,14 @@ def asked_until_well(client: httpx.Client, method: str, url: str, **options: Any
     """Ask again until the answer is 200; what was just published needs a moment to arrive."""
     deadline = time.monotonic() + 60
     while True:
-        answer = client.request(method, url, **options)
-        if answer.status_code == 200 or time.monotonic() > deadline:
-            assert answer.status_code == 200, answer.text
-            return answer
+        try:
+            answer = client.request(method, url, **options)
+        except httpx.ConnectError:  # it is being started
+            assert time.monotonic() < deadline
+        else:
+            if answer.status_code == 200 or time.monotonic() > deadline:
+                assert answer.status_code == 200, answer.text
+                return answer
         time.sleep(0.2)
 
 
@@ -112,3 +119,69 @@ def test_the_stores_hold_what_the_services_wrote(
     assert re.fullmatch(r"ll_[a-z]+_\S+", key)
     for path in compose.folder.rglob("*.json"):
         assert key not in path.read_text(errors="replace")
+
+
+PROMETHEUS = shutil.which("prometheus")
+ALERTMANAGER = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
+ALWAYS_THERE = (
+    "status: Up",
+    "traffic: Requests by route",
+    "traffic: Rows by version",
+    "time: Seconds a second, by stage",
+    "canary: Share of traffic",
+    "saturation: Memory",
+    "log: The monitor is behind by",
+)
+"""Panels that have something to show as soon as one prediction was answered."""
+
+
+@pytest.fixture
+def eyes(rehearsal: tuple[Rehearsal, str], admin: httpx.Client) -> Iterator[httpx.Client]:
+    """A Prometheus that has scraped and judged a platform which answers."""
+    assert PROMETHEUS is not None
+    assert ALERTMANAGER is not None
+    compose, _ = rehearsal
+    compose.start_eyes(PROMETHEUS, ALERTMANAGER)
+    body = {"model": "delay", "instances": [{"plane": "N1", "x": 21.0}]}
+    with httpx.Client(base_url=compose.url("prometheus"), trust_env=False, timeout=30) as client:
+        asked_until_well(client, "GET", "/-/ready")
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not query(client, "rate(gateway_rows_total[5s]) > 0"):
+            admin.post("/predict", json=body)
+            time.sleep(0.2)
+        yield client
+
+
+def query(client: httpx.Client, promql: str) -> list[Any]:
+    filled = promql.replace("$__rate_interval", "30s").replace("$model", ".*")
+    answer = client.get("/api/v1/query", params={"query": filled}).json()
+    assert answer["status"] == "success", answer
+    found = answer["data"]["result"]
+    assert isinstance(found, list)
+    return found
+
+
+@pytest.mark.skipif(PROMETHEUS is None or ALERTMANAGER is None, reason="no Prometheus here")
+def test_a_real_prometheus_finds_every_service_and_evaluates_everything_it_is_asked(
+    rehearsal: tuple[Rehearsal, str], eyes: httpx.Client
+) -> None:
+    up = {one["metric"]["job"]: one["value"][1] for one in query(eyes, "sum by (job) (up)")}
+    assert up == dict.fromkeys([*SERVICES.values(), "prometheus"], "1")
+
+    shown = {where: bool(query(eyes, promql)) for where, promql in dashboard_queries()}
+    assert {where for where in ALWAYS_THERE if not shown[where]} == set()
+
+    groups = eyes.get("/api/v1/rules").json()["data"]["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    assert {rule["lastError"] for rule in rules if "lastError" in rule} == set()
+    firing = {rule["name"] for rule in rules if rule.get("state") == "firing"}
+    assert firing == {"Heartbeat"}
+
+    compose, _ = rehearsal
+    with httpx.Client(base_url=compose.url("alertmanager"), trust_env=False) as alertmanager:
+        deadline = time.monotonic() + 60
+        heard: set[str] = set()
+        while "Heartbeat" not in heard and time.monotonic() < deadline:
+            told = asked_until_well(alertmanager, "GET", "/api/v2/alerts").json()
+            heard = {alert["labels"]["alertname"] for alert in told}
+        assert heard == {"Heartbeat"}

@@ -97,3 +97,11 @@ def test_the_scopes_on_the_operating_page_are_the_scopes() -> None:
     table = re.findall(r"^\| (`[^|]+`) \|", (ROOT / "docs/operate.md").read_text(), re.MULTILINE)
     named = {scope for cell in table for scope in re.findall(r"`([a-z:]+)`", cell)}
     assert set(SCOPES) <= named
+
+
+def test_the_architecture_names_every_top_level_folder_with_its_question() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    named = set(re.findall(r"^\| `(\w+)/` \|", text, re.MULTILINE))
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert named == packages | {"deploy"}
+    assert all(f"`{package}/`" in text for package in packages)

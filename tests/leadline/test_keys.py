@@ -12,8 +12,9 @@ from leadline.state import StateDir
 
 
 def test_the_first_key_is_an_admins_and_is_kept_nowhere_in_clear(tmp_path: Path) -> None:
-    key = make_first_key(StateDir(tmp_path))
+    key = make_first_key(StateDir(tmp_path), "prod")
     assert key is not None
+    assert key.startswith("ll_prod_")
     folder = tmp_path / "gateway"
     (record,) = load_keys((folder / "keys.json").read_bytes())
     assert record.scopes == ("admin",) or "admin" in record.scopes
