@@ -24,6 +24,8 @@ DEFAULT_PORTS = {
     "monitor": 8084,
     "mlflow": 5000,
 }
+NICENESS = {"monitor": 5, "mlflow": 10}
+"""No caller waits for these: on a crowded machine the path of a prediction goes first."""
 START_ORDER = ("registry", "feature_store", "monitor", "inference", "gateway")
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "PYTHONPATH")
 """What a child sees of this process's environment, beside LEADLINE_*."""
@@ -123,6 +125,7 @@ class Platform:
             ready=ready,
             log_file=self.state.logs_dir / f"{name}.log",
             pass_fds=pass_fds,
+            niceness=NICENESS.get(name, 0),
         )
 
 

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from kit.tasks import TaskOwner
@@ -31,6 +32,8 @@ class Child:
     pass_fds: tuple[int, ...] = ()
     ready_s_max: float = 60.0
     stop_s_max: float = 15.0
+    niceness: int = 0
+    """Above 0 yields the processor to the others: for what nobody waits for."""
 
 
 @dataclass(slots=True)
@@ -105,7 +108,7 @@ class Supervisor:
                 stderr=log,
                 pass_fds=child.pass_fds,
                 start_new_session=True,  # Ctrl-C reaches the supervisor only, which stops in order
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=partial(_prepare, child.niceness),
             )
         (self._pid_dir / f"{child.name}.pid").write_text(str(process.pid))
         return process
@@ -114,9 +117,12 @@ class Supervisor:
 _PR_SET_PDEATHSIG = 1
 
 
-def _die_with_parent() -> None:
-    """Even a supervisor that was killed leaves no process (Linux: prctl(2))."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _prepare(niceness: int) -> None:
+    """In the child, before its program: its priority, and (Linux: prctl(2)) that even a
+    supervisor that was killed leaves no process."""
+    os.nice(niceness)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 async def _stop(running: _Running) -> None:
