@@ -11,8 +11,8 @@ from scipy import optimize
 
 SLACK = 0.75
 """Half the shift in daily score that is looked for."""
-DAYS_TO_A_FALSE_TICKET = 365.0
-"""The budget of a whole model. Four times the 90 days that are promised: the baseline is itself a
+DAYS_TO_A_FALSE_TICKET = 180.0
+"""The budget of a whole model. Twice the 90 days that are promised: the baseline is itself a
 sample, and an unlucky one brings false tickets forward (bench/detection_quality.py)."""
 
 
