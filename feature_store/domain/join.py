@@ -35,25 +35,25 @@ class JoinedColumn:
 Joined = dict[str, JoinedColumn]
 
 
-def columns_of(view: View) -> list[str]:
-    """The columns of its source's log that joining a view takes."""
+def times_and_keys(view: View) -> list[str]:
+    """The columns that say which row a label sees."""
     names = ["__event_us", "__created_us", "__seq", "__deleted", *view.entity.keys]
-    if view.source.lag_us is None:
-        names.append("__ingested_us")
-    if isinstance(view, FeatureView):
-        names += view.features
-    else:
-        names += [a.column for a in view.features.values() if a.column is not None]
-    return list(dict.fromkeys(names))
+    return names if view.source.lag_us is not None else [*names, "__ingested_us"]
+
+
+def aggregated(view: WindowView | CalendarWindow) -> list[str]:
+    """The columns that a windowed view aggregates."""
+    return [a.column for a in view.features.values() if a.column is not None]
 
 
 def join_view(
     view: View, rows: pa.Table, keys: Sequence[pa.Array], label_us: Int64s, mode: Mode
 ) -> Joined:
     """The features of ``view`` for labels with these key columns at these instants."""
-    row_codes, label_codes = shared_codes(view, rows, keys)
     if isinstance(view, FeatureView):
-        return _join_latest(view, rows, row_codes, label_codes, label_us, mode)
+        times, found = rows_seen(view, rows, keys, label_us, mode)
+        return judged(view, rows, times, found, label_us)
+    row_codes, label_codes = shared_codes(view, rows, keys)
     return _join_window(view, rows, row_codes, label_codes, label_us, mode)
 
 
@@ -67,17 +67,16 @@ def shared_codes(view: View, rows: pa.Table, keys: Sequence[pa.Array]) -> tuple[
     return codes[: len(rows)], codes[len(rows) :]
 
 
-def _join_latest(
-    view: FeatureView,
-    rows: pa.Table,
-    row_codes: Int64s,
-    label_codes: Int64s,
-    label_us: Int64s,
-    mode: Mode,
-) -> Joined:
+def rows_seen(
+    view: FeatureView, rows: pa.Table, keys: Sequence[pa.Array], label_us: Int64s, mode: Mode
+) -> tuple[RowTimes, Int64s]:
+    """The times of the rows, and the position of the row that each label sees, or −1.
+
+    Takes no feature: ``rows`` may lack them.
+    """
+    row_codes, label_codes = shared_codes(view, rows, keys)
     times = row_times(rows, view.source.lag_us)
-    found = as_of(row_codes, times, label_codes, label_us, mode)
-    return judged(view, rows, times, found, label_us)
+    return times, as_of(row_codes, times, label_codes, label_us, mode)
 
 
 def judged(
@@ -87,7 +86,7 @@ def judged(
     hit, at = found >= 0, np.maximum(found, 0)
     status = np.full(len(found), NOT_FOUND, np.uint8)
     age = np.full(len(found), NO_AGE, np.int64)
-    if len(rows):
+    if len(times):
         hit &= ~times.deleted[at]
         age = np.where(hit, label_us - times.event[at], NO_AGE)
         status[hit] = PRESENT
