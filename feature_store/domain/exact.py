@@ -26,7 +26,7 @@ def _sum_beyond(values: Sequence[float]) -> float:
     try:
         return float(total)
     except OverflowError:
-        return math.copysign(math.inf, total)
+        return math.inf if total > 0 else -math.inf
 
 
 def expansion(values: Sequence[float]) -> list[float]:

@@ -99,4 +99,4 @@ def _sum(values: list[Any]) -> Any:
     try:
         return float(total)
     except OverflowError:
-        return math.copysign(math.inf, total)
+        return math.inf if total > 0 else -math.inf
