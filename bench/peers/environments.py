@@ -33,6 +33,8 @@ class Peer:
     environment: dict[str, str] = field(default_factory=dict)
 
 
+# ``uvicorn[standard]``, as FastAPI's own documentation installs it, and as ``pip install uvicorn``
+# leaves it.
 _UVICORN = (
     "python",
     "-m",
@@ -43,11 +45,14 @@ _UVICORN = (
     "--log-level",
     "error",
 )
+_PLAIN = ("--loop", "asyncio", "--http", "h11")
 PEERS_BY_NAME = {
     peer.name: peer
     for peer in (
         Peer("fastapi", (), (*_UVICORN, "fastapi_onefile:app"), "/predict"),
+        Peer("fastapi_h11", (), (*_UVICORN, *_PLAIN, "fastapi_onefile:app"), "/predict"),
         Peer("bare_asgi", (), (*_UVICORN, "bare_asgi:app"), "/predict"),
+        Peer("bare_asgi_h11", (), (*_UVICORN, *_PLAIN, "bare_asgi:app"), "/predict"),
         Peer(
             "mosec",
             ("mosec", "msgspec", "onnxruntime", "numpy"),
