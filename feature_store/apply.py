@@ -4,8 +4,11 @@ Rows already due go in by one compare-and-set a key; keys with rows that still w
 and windows, are read, merged and swapped, again if another writer came between.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import islice
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -27,6 +30,9 @@ from feature_store.ports import Contended, OnlineStore, Swap
 
 KEYS_PER_TRIP = 512
 SWAP_ATTEMPTS_MAX = 20
+ROWS_ON_LOOP_MAX = 2000
+"""So many rows take about 10 ms; more are prepared on a thread."""
+T = TypeVar("T")
 
 
 async def apply_rows(
@@ -36,11 +42,11 @@ async def apply_rows(
     ``rows`` are all there are, so values are written without being read first."""
     if not len(rows):
         return
-    keyed = writer.keyed(rows)
+    keyed = await _off_loop(len(rows), partial(writer.keyed, rows))
     if not len(keyed.codes):
         return
     if writer.latest is not None:
-        writes = writer.latest_writes(keyed, now_us)
+        writes = await _off_loop(len(rows), partial(writer.latest_writes, keyed, now_us))
         if fresh:
             await _put_latest(store, writer, writes.due, writes.merges, now_us)
         else:
@@ -49,11 +55,17 @@ async def apply_rows(
             merges = {**writes.merges, **{records[i][0]: [records[i][2]] for i in contended}}
             await _merge_latest(store, writer, merges, now_us)
     if writer.window is not None:
-        grouped = writer.window_rows(keyed, now_us, fresh=fresh)
+        group = partial(writer.window_rows, keyed, now_us, fresh=fresh)
+        grouped = await _off_loop(len(rows), group)
         if fresh:
             await _put_windows(store, writer, grouped, now_us)
         else:
             await _merge_windows(store, writer, grouped, now_us)
+
+
+async def _off_loop(rows: int, work: Callable[[], T]) -> T:
+    """Do the work here, or on a thread when it would hold the loop up for long."""
+    return work() if rows < ROWS_ON_LOOP_MAX else await asyncio.to_thread(work)
 
 
 async def _put_latest(
@@ -99,12 +111,15 @@ async def _put_windows(
     assert writer.window is not None
     assert writer.span is not None
     nothing = empty_state(writer.window)
-    values: list[tuple[bytes, dict[bytes, bytes]]] = []
-    for key, rows in grouped.items():
-        state, blocks = fold(nothing, {}, rows, writer.span, now_us)
-        fields = {writer.field: state.encode(), **_block_fields(writer, blocks)}
-        values.append((key, fields))
-    await store.put(values)
+    remaining = iter(grouped.items())
+    while batch := list(islice(remaining, KEYS_PER_TRIP)):
+        values: list[tuple[bytes, dict[bytes, bytes]]] = []
+        for key, rows in batch:
+            state, blocks = fold(nothing, {}, rows, writer.span, now_us)
+            fields = {writer.field: state.encode(), **_block_fields(writer, blocks)}
+            values.append((key, fields))
+        await store.put(values)
+        await asyncio.sleep(0)  # a cold start is long; others have their turn
 
 
 def _block_fields(writer: ViewWriter, blocks: Blocks) -> dict[bytes, bytes]:

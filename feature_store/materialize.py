@@ -144,7 +144,10 @@ class Materializer:
             return
         if position >= last:
             return
-        rows = self._log.read(source, position, last)
+        if last - position > ROWS_PER_STEP:
+            rows = await asyncio.to_thread(self._log.read, source, position, last)
+        else:
+            rows = self._log.read(source, position, last)
         for at in range(0, len(rows), ROWS_PER_STEP):
             part = rows.slice(at, ROWS_PER_STEP)
             await self._apply(self._store, writer, part, self._clock.now_us(), fresh=False)

@@ -351,7 +351,7 @@ def _random_push(chance: Any) -> Push:
         created=chance.choice([0, 0, 12_000_000, -5_000_000]),
         values={
             "x": chance.choice([None, 3, -4]),
-            "y": chance.choice([None, 0.1, -0.0, 1e16, math.nan]),
+            "y": chance.choice([None, 0.1, -0.0, 1e16, math.nan, 1e308, math.inf]),
             "s": chance.choice([None, "", "z"]),
             "big": chance.choice([None, (1 << 63) - 1, -7]),
             "f": chance.choice([None, True]),
