@@ -63,12 +63,12 @@ LOOK_UP_SECONDS = Histogram(
 )
 
 
-def count_statuses(view: str, status: npt.NDArray[np.uint8]) -> None:
-    """Add a column of statuses to a view's counts."""
+def count_statuses(view: str, status: npt.NDArray[np.uint8], times: int) -> None:
+    """Add a column of statuses, ``times`` over, to a view's counts."""
     counts = np.bincount(status).tolist() if status.any() else [len(status)]
     for code, count in enumerate(counts):
         if count:
-            _values(view, code).inc(count)
+            _values(view, code).inc(count * times)
 
 
 @cache

@@ -245,16 +245,27 @@ class _Latest:
     """Whether any row has no record."""
     straight: bool
     """Whether record i belongs to row i."""
+    any_missing: bool = True
+    _judged: Status | None = None
+    _missing: Any = None
+
+    def missing_by(self, status: Status) -> npt.NDArray[np.bool_]:
+        """Where ``status`` is not PRESENT; the same for all columns, so computed once."""
+        if self._judged is not status:
+            self._judged, self._missing = status, status != PRESENT
+            self.any_missing = bool(self._missing.any())
+        found: npt.NDArray[np.bool_] = self._missing
+        return found
 
     def column(self, name: str, dtype: str, status: Status, age: Int64s) -> Column:
-        own = status
+        own, missing = status, self.missing_by(status)
         if self.nulls:
             bit = self.layout.bit[name]
             null = self.records["_nulls"][:, bit // 8] >> (bit % 8) & 1
             null = null[self.take].astype(np.bool_)
-            own = np.where((status == PRESENT) & null, NULL_VALUE, status).astype(np.uint8)
-        gone = self.gaps or self.nulls or own.any()  # PRESENT is 0
-        missing = own != PRESENT
+            own = np.where(~missing & null, NULL_VALUE, status).astype(np.uint8)
+            missing = own != PRESENT
+        gone = self.gaps or self.nulls or self.any_missing
         if dtype not in FIXED:
             values = self.layout.decode_variable(self.raw, name)
             listed = [

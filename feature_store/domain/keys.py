@@ -88,8 +88,10 @@ class KeyEncoder:
 def _dictionary(column: pa.ChunkedArray | pa.Array) -> tuple[Codes, pa.Array]:
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
-    codes = pc.fill_null(encoded.indices.cast(pa.int64()), -1)
-    return codes.to_numpy(zero_copy_only=False), encoded.dictionary
+    indices = encoded.indices
+    if indices.null_count:
+        indices = pc.fill_null(indices, -1)
+    return indices.to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary
 
 
 def key_codes(columns: Sequence[pa.ChunkedArray | pa.Array]) -> tuple[Codes, int]:

@@ -45,6 +45,8 @@ class FeaturePlan:
     def __init__(self, service: CompiledService, namespace: str) -> None:
         self.service = service
         self.groups: list[_Group] = []
+        self.views = {ref: ref.partition(":")[0].partition("@")[0] for ref in service.refs}
+        """Ref -> the view or function it is of."""
         by_hash: dict[tuple[str, tuple[str, ...]], list[Reader]] = {}
         wanted: dict[int, dict[str, list[str]]] = {}
         for feature in (*service.features, *service.inputs):
