@@ -29,7 +29,7 @@ PROCESSES = ("redis", *SERVICES)
 
 def main(*, quick: bool) -> None:
     """Measure and record."""
-    rounds, seconds = (1, 1.0) if quick else (5, 4.0)
+    rounds, seconds = (1, 1.0) if quick else (3, 3.0)
     rows = make_rows(USERS)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="leadline-bench")))
