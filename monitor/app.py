@@ -29,6 +29,7 @@ from monitor.adapters.store_sqlite import SqliteStore
 from monitor.adapters.stream_redis import RedisStream
 from monitor.adapters.verdicts_sqlite import SqliteVerdicts
 from monitor.alert import TellPeople
+from monitor.domain.floors import read_floors
 from monitor.join_labels import JoinLabels
 from monitor.judge import Judge
 from monitor.observe import Observe
@@ -116,6 +117,7 @@ class Monitor:
             rows_min=settings.rows_min,
             label_due_us=int(settings.label_due_h * 3_600_000_000),
             completeness_min=settings.completeness_min,
+            floors=read_floors(settings.quality_floors),
         )
 
         self.outside = httpx.AsyncClient(timeout=5.0, trust_env=False)

@@ -14,6 +14,7 @@ from monitor import metrics
 from monitor.domain.alerts import Sighting
 from monitor.domain.appraisal import appraise, completeness, explored
 from monitor.domain.drift import ColumnDrift, judge_column
+from monitor.domain.floors import Floor
 from monitor.domain.joint import joint_map, judge_joint
 from monitor.domain.multiplicity import q_values
 from monitor.domain.night import Night
@@ -86,6 +87,7 @@ class Judge:
         rows_min: int,
         label_due_us: int,
         completeness_min: float,
+        floors: tuple[Floor, ...] = (),
     ) -> None:
         self._history = history
         self._parts = parts
@@ -96,6 +98,7 @@ class Judge:
         self._rows_min = rows_min
         self._label_due_us = label_due_us
         self._completeness_min = completeness_min
+        self._floors = floors
 
     async def drift(
         self, model: str, window: Window, version: str | None = None, segment: str = ""
@@ -282,6 +285,7 @@ class Judge:
             # Where nobody sends labels, none is overdue.
             fed = rolling["n"] > 0
             found.sightings.extend(of_ripe.quality(quality, profile, minimum, fed=fed))
+            found.sightings.extend(of_ripe.floors(quality, self._floors, minimum))
             of_week = Witness(case.model, case.version, week)
             found.sightings.extend(of_week.week(rolling, minimum))
         return result

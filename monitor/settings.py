@@ -53,6 +53,11 @@ class MonitorSettings(ServiceSettings):
     label_due_h: float = Field(
         default=24.0, gt=0, description="A label that has not come after this long is overdue."
     )
+    quality_floors: CommaList = Field(
+        default=(),
+        description="MODEL:METRIC=LIMIT, comma separated; * is every model, the metric accuracy, "
+        "auc, brier, log_loss, mae or rmse. A day wholly beyond it, with its interval, pages.",
+    )
     label_match_ms: int = Field(
         default=1_000, ge=0, description="Tolerance of a join by unit and prediction time."
     )

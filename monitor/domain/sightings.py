@@ -1,6 +1,6 @@
 """From numbers to sentences: what one window shows that somebody may have to know."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +10,7 @@ from contracts.served import FIRST_ERROR_OUTCOME, OUTCOMES
 from monitor.domain import outputs
 from monitor.domain.alerts import Sighting, Subject
 from monitor.domain.drift import ColumnDrift
+from monitor.domain.floors import Floor
 from monitor.domain.tally import Volume
 from monitor.domain.tickets import Finding, sentence
 from monitor.domain.when import Window
@@ -197,6 +198,25 @@ class Witness:
                 f"log-loss {found['log_loss']:.3f} on {found['n']} labelled predictions, "
                 f"{reference.log_loss:.3f} in validation{why}",
                 needed=2, windows=3, evidence=slim(found),
+            )  # fmt: skip
+
+    def floors(
+        self, found: Mapping[str, Any], floors: Iterable[Floor], completeness_min: float
+    ) -> Iterator[Sighting]:
+        """Limits that people have set: a page when the whole interval is beyond one."""
+        share = found.get("completeness_due")
+        judged = found["state"] == "OK" and share is not None and share >= completeness_min
+        for floor in floors:
+            if not floor.holds_for(self._model) or f"{floor.metric}_interval" not in found:
+                continue
+            low, high = found[f"{floor.metric}_interval"]
+            ends = "open" if low is None or high is None else f"{low:.3f}, {high:.3f}"
+            yield self._see(
+                "floor", "page", floor.level(found) if judged else None,
+                f"{floor.metric} {found[floor.metric]:.3f} [{ends}] on {found['n']} labelled "
+                f"predictions, beyond the {floor.side} of {floor.limit:g} that was set for it"
+                f"{why_of(found)}",
+                floor.metric, evidence={**slim(found), "limit": floor.limit},
             )  # fmt: skip
 
     def week(self, found: Mapping[str, Any], completeness_min: float) -> Iterator[Sighting]:

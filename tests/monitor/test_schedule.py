@@ -16,6 +16,7 @@ from monitor.adapters.parts_parquet import ParquetParts
 from monitor.adapters.stream_redis import RedisStream
 from monitor.adapters.verdicts_sqlite import SqliteVerdicts
 from monitor.alert import TellPeople
+from monitor.domain.floors import read_floors
 from monitor.domain.when import Window
 from monitor.judge import Judge
 from monitor.observe import Observe
@@ -107,6 +108,7 @@ def make_office(
     judge = Judge(
         history, parts, verdicts, baselines, inline, clock,
         rows_min=200, label_due_us=DAY_US, completeness_min=0.8,
+        floors=read_floors([f"{MODEL}:accuracy=0.5", "another:accuracy=0.99"]),
     )  # fmt: skip
     schedule = Schedule(
         history, verdicts, stream, judge.examine, alert.take, lambda: observe.read_until_us,
@@ -173,6 +175,23 @@ async def test_quality_is_told_when_two_of_three_days_break_the_margin(office: O
     assert len(sentences) == 1
     assert "turned out positive where" in sentences[0]
     assert "labelled predictions" in sentences[0]
+
+
+async def test_a_day_wholly_below_a_set_floor_pages_and_one_around_it_does_not(
+    office: Office,
+) -> None:
+    await office.day(0, right=0.85)
+    for number in range(1, 3):
+        await office.day(number, right=0.5)
+    assert titles(office.sink.taken, "page") == []
+    await office.day(3, right=0.3)
+    await office.day(4, right=0.85)
+    (page,) = [n for n in office.sink.taken if n.severity == "page"]
+    (alert,) = page.alerts
+    assert (alert["kind"], alert["feature"], alert["version"]) == ("floor", "accuracy", "2")
+    assert "labelled predictions, beyond the floor of 0.5 that was set for it" in page.text
+    assert "2013-12-05" in page.text
+    assert alert["evidence"]["limit"] == 0.5
 
 
 async def test_a_column_without_any_value_pages_within_the_hour(office: Office) -> None:
