@@ -94,6 +94,7 @@ def build(settings: FeatureStoreSettings, clock: Clock | None = None) -> FastAPI
         "What do we know about this entity, as of when, how fresh?",
         settings,
         routers=[
+            online_routes.router(plans, reader, clock),  # first: the one that has to be quick
             push_routes.router(
                 pusher,
                 materializer.wait_applied,
@@ -102,7 +103,6 @@ def build(settings: FeatureStoreSettings, clock: Clock | None = None) -> FastAPI
                 rows_max=settings.rows_per_push_max,
                 applied_wait_s=settings.applied_wait_s,
             ),
-            online_routes.router(plans, reader, clock),
             historical_routes.router(
                 catalogue,
                 log.reader,

@@ -1,7 +1,7 @@
 """Who calls a service behind the gateway, and whether they may."""
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from fastapi import Depends, Request
 from starlette.datastructures import Headers
@@ -35,10 +35,11 @@ def caller_of(headers: Headers, service_token: str) -> Caller | None:
     return Caller(principal, frozenset(headers.get(SCOPES_HEADER, "").split()))
 
 
-def require(scope: str) -> Callable[[Request], Caller]:
+def require(scope: str) -> Callable[[Request], Awaitable[Caller]]:
     """A FastAPI dependency: the caller, who holds ``scope``; otherwise 401 or 403."""
 
-    def dependency(request: Request) -> Caller:
+    # A coroutine although it awaits nothing: FastAPI would run a function in a worker thread.
+    async def dependency(request: Request) -> Caller:
         caller: Caller | None = request.state.caller
         if caller is None:
             raise Problem(ProblemCode.UNAUTHENTICATED, "Send an API key through the gateway.")

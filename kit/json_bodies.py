@@ -22,7 +22,7 @@ class JsonBodies:
         self._json_bytes_max = json_bytes_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith("/v2") or not _is_json(scope):
+        if scope["type"] != "http" or scope["path"].startswith("/v2") or not is_json(scope):
             await self._app(scope, receive, send)
             return
         body = await _read(receive, self._json_bytes_max)
@@ -36,7 +36,8 @@ class JsonBodies:
             await self._app(scope, _replay(body, receive), send)
 
 
-def _is_json(scope: Scope) -> bool:
+def is_json(scope: Scope) -> bool:
+    """Whether the request's body says it is JSON; then it was read and checked here."""
     media_type = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
     return media_type == "application/json" or media_type.endswith("+json")
 

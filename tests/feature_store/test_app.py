@@ -224,6 +224,39 @@ async def test_a_question_that_makes_no_sense_is_a_problem(
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_what_is_wrong_with_a_question_is_pointed_at_and_never_repeated(
+    client: httpx.AsyncClient,
+) -> None:
+    body = {"entity_rows": ["secret"], "feature_refs": ["late_1h:mean"], "more": 1}
+    answer = await client.post("/v1/features/online", json=body)
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [
+        {"pointer": "/entity_rows/0", "code": "dict_type"},
+        {"pointer": "/more", "code": "extra_forbidden"},
+    ]
+    assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type", "status"),
+    [
+        (b"{", "application/json", 400),
+        (b'{"entity_rows": [{"carrier": NaN}]}', "application/json", 400),
+        (b"", "application/json", 422),
+        (b"[]", "application/json", 422),
+        (b"{}", "text/plain", 415),
+        (b"{}", "", 415),
+    ],
+)
+async def test_a_body_that_is_no_question_is_a_problem(
+    client: httpx.AsyncClient, content: bytes, media_type: str, status: int
+) -> None:
+    headers = {"content-type": media_type}
+    answer = await client.post("/v1/features/online", content=content, headers=headers)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
 async def test_a_store_that_is_away_is_an_error_and_pushes_are_kept(
     tmp_path: Path, clock: FakeClock
 ) -> None:
