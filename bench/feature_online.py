@@ -1,7 +1,7 @@
 """Online look-ups of ten features, with statuses and ages: ours, and Feast with the same Redis.
 
-In process on a unix socket, one caller after another, 1 and 100 entities; ours also over HTTP with
-one keep-alive connection. Beside it: what a push costs a row, how far the applier lags behind a
+In process on a unix socket, one caller after another, 1 and 100 entities; over HTTP beside ``feast
+serve``, both asked by wrk. Beside it: what a push costs a row, how far the applier lags behind a
 steady stream, and how much memory Redis takes.
 """
 
@@ -19,11 +19,12 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pyarrow.parquet as pq
 import redis
 from pydantic import SecretStr
 
 from bench.feature_historical import FEAST, ROOT
-from bench.feature_peers import data
+from bench.feature_peers import data, over_http
 from bench.feature_peers.definitions import REFS, catalogue
 from bench.peers.environments import environment_of
 from bench.record import record
@@ -47,11 +48,17 @@ def main(*, quick: bool) -> None:
     rounds = 300 if quick else 3000
     with tempfile.TemporaryDirectory(prefix="ll") as folder:
         data.write(Path(folder), 2 * ENTITIES, 10, ENTITIES)
+        users = _known(Path(folder))
         with _redis(folder) as socket:
             rows, figures = asyncio.run(_ours(Path(folder), socket, rounds, quick=quick))
+            http = over_http.ours(Path(folder), socket, users, 2 if quick else 10)
         if not quick:
             with _redis(folder) as socket:
                 theirs = _feast(Path(folder), socket, rounds)
+                python = environment_of(FEAST) / "python"
+                port = _tcp_in_front_of(socket)
+                http += over_http.feast(python, Path(folder), port, users, 10)
+            figures |= over_http.compared(http)
             for count in (1, 100):
                 ours = next(r for r in rows if r["entities"] == count and "process" in r["who"])
                 peer = next(r for r in theirs if r["entities"] == count)
@@ -59,9 +66,16 @@ def main(*, quick: bool) -> None:
             rows += theirs
     tables = {
         "Look-ups of 10 features": rows,
+        "The same over HTTP, one entity a request": http,
         "Writing": [{"what": name, "figure": value} for name, value in figures.items()],
     }
     record("feature_online", quick=quick, figures=figures, tables=tables)
+
+
+def _known(folder: Path) -> list[int]:
+    """Some users of whom something is known."""
+    users = pq.read_table(folder / "source.parquet", columns=["user"])["user"]
+    return [int(one) for one in users.unique().to_pylist()[: over_http.BODIES]]
 
 
 @contextmanager
@@ -117,8 +131,6 @@ async def _ours(
     folder: Path, socket: str, rounds: int, *, quick: bool
 ) -> tuple[list[Row], dict[str, Any]]:
     figures: dict[str, Any] = {}
-    import pyarrow.parquet as pq
-
     store = FeatureStore(catalogue(), folder / "feature_store" / "log")
     table = pq.read_table(folder / "source.parquet")
     await asyncio.to_thread(store.load, "facts", table)
@@ -134,7 +146,6 @@ async def _ours(
         figures["cold start, values/s"] = values / max(filled_s, 1e-6)
         figures["Redis MB per million values of 10 float64"] = memory / values
         rows = await _in_process(socket, rounds)
-        rows.append(await _over_http(client, rounds))
         figures |= await _pushes(client, seconds=2 if quick else 10)
     return rows, figures
 
@@ -157,17 +168,6 @@ async def _in_process(socket: str, rounds: int) -> list[Row]:
         rows.append(_row("Leadline in process", count, seconds[len(seconds) // 10 :]))
     await pipeline.stop()
     return rows
-
-
-async def _over_http(client: httpx.AsyncClient, rounds: int) -> Row:
-    seconds = []
-    for turn in range(rounds // 3):
-        body = {"entity_rows": [{"user": turn % ENTITIES}], "feature_refs": REFS}
-        began = time.perf_counter()
-        answer = await client.post("/v1/features/online", json=body)
-        seconds.append(time.perf_counter() - began)
-        assert answer.status_code == 200
-    return _row("Leadline over HTTP (client's own cost included)", 1, seconds[len(seconds) // 10 :])
 
 
 async def _pushes(client: httpx.AsyncClient, seconds: float) -> dict[str, Any]:

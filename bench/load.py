@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,9 +41,16 @@ class Measured:
 
 
 def closed_loop(
-    url: str, bodies: Sequence[str], *, connections: int, seconds: float, key: str | None = None
+    url: str,
+    bodies: Sequence[str],
+    *,
+    connections: int,
+    seconds: float,
+    key: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Measured:
     """Keep ``connections`` requests under way for ``seconds``. Raises when wrk is not there."""
+    named = [f"-H{name}: {value}" for name, value in (headers or {}).items()]
     wrk = shutil.which("wrk")
     if wrk is None:
         raise RuntimeError("the load generator wrk is missing (Debian package wrk)")
@@ -59,6 +66,7 @@ def closed_loop(
             f"-d{max(1, round(seconds))}s",
             "--timeout",
             "5s",
+            *named,
         ]
         said = subprocess.run(
             [*command, "-s", str(script), url],

@@ -10,7 +10,7 @@ SOURCE = Source(
     "facts", {"user": "int64", **dict.fromkeys(FEATURES, "float64")}, availability_lag=timedelta(0)
 )
 VIEW = FeatureView(
-    "stats", USER, dict.fromkeys(FEATURES, "float64"), SOURCE, max_age=timedelta(days=365)
+    "stats", USER, dict.fromkeys(FEATURES, "float64"), SOURCE, max_age=timedelta(days=365 * 20)
 )
 REFS = [f"stats:{name}" for name in FEATURES]
 
