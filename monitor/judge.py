@@ -2,7 +2,7 @@
 the truth."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,8 +19,16 @@ from monitor.domain.joint import joint_map, judge_joint
 from monitor.domain.multiplicity import q_values
 from monitor.domain.night import Night
 from monitor.domain.rows import HOUR_US
+from monitor.domain.segments import (
+    DAYS,
+    GAP_DAYS,
+    SegmentDrift,
+    SegmentFinding,
+    judge_segment,
+    judge_segments,
+)
 from monitor.domain.sightings import Witness
-from monitor.domain.tally import Layout, no_volume, volume_facts
+from monitor.domain.tally import Cell, Layout, no_volume, volume_facts
 from monitor.domain.tickets import (
     Track,
     joint_limit,
@@ -169,11 +177,7 @@ class Judge:
     def _column_drifts(
         self, layout: Layout, case: _Case, segment: str = ""
     ) -> dict[str, ColumnDrift]:
-        cell = self._history.cell(
-            case.model, case.version, case.variants, case.window.from_hour,
-            case.window.until_hour, layout.baseline_sha, segment,
-        )  # fmt: skip
-        cell = cell or layout.empty()
+        cell = self._counts(case, layout, case.window, segment)
         return {
             name: judge_column(reference, layout.column(cell, name), self._rows_min)
             for name, reference in layout.references.items()
@@ -235,9 +239,38 @@ class Judge:
             }
             for name in names
         }
+        found.sightings.extend(witness.segments(self._unlike_the_whole(case, layout, names)))
         findings = {name: asdict(one) for name, one in judged.items()}
         answer = {"findings": findings, "segments": segments}
         return answer | self._by_rows(case, layout, memory, found, witness)
+
+    def _unlike_the_whole(
+        self, case: _Case, layout: Layout, names: Sequence[str]
+    ) -> list[SegmentFinding]:
+        """Each column of each segment against the segment's own earlier days."""
+        end = case.window.from_hour - 24 * GAP_DAYS
+        windows = [
+            case.window,
+            *(Window(end - 24 * i, end - 24 * i + 24) for i in range(1, DAYS + 1)),
+        ]
+        wholes = [self._counts(case, layout, window) for window in windows]
+        found: dict[tuple[str, str], SegmentDrift | None] = {}
+        for name in names:
+            cells = [self._counts(case, layout, window, name) for window in windows]
+            for column, reference in layout.references.items():
+                pairs = [
+                    (layout.column(cell, column), layout.column(whole, column))
+                    for cell, whole in zip(cells, wholes, strict=True)
+                ]
+                found[name, column] = judge_segment(reference, pairs[0], pairs[1:], self._rows_min)
+        return judge_segments(found)
+
+    def _counts(self, case: _Case, layout: Layout, window: Window, segment: str = "") -> Cell:
+        cell = self._history.cell(
+            case.model, case.version, case.variants, window.from_hour, window.until_hour,
+            layout.baseline_sha, segment,
+        )  # fmt: skip
+        return cell or layout.empty()
 
     def _by_rows(
         self, case: _Case, layout: Layout, memory: Mapping[tuple[str, str], Track],

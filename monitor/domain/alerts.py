@@ -186,7 +186,8 @@ def _explained_by(alert: Alert, firing: Sequence[Alert]) -> str:
         )  # fmt: skip
         if same and rank is not None and theirs is not None and theirs < rank:
             return other.subject.fingerprint
-        if same and subject.segment and not other.subject.segment and rank == theirs:
+        alike = same and subject.kind == other.subject.kind
+        if alike and subject.segment and not other.subject.segment:
             return other.subject.fingerprint  # the whole says it already
     return ""
 
@@ -231,7 +232,8 @@ def _turn(was: Alert | None, now: Alert) -> Literal["firing", "resolved"] | None
 
 def _title(model: str, status: str, found: Sequence[Alert]) -> str:
     what = found[0].subject
-    name = " ".join(part for part in (what.version and f"v{what.version}", what.feature) if part)
+    version = what.version and f"v{what.version}"
+    name = " ".join(part for part in (version, what.feature, what.segment) if part)
     if len(found) == 1:
         return f"{model} {name}: {what.kind} {status}".replace("  ", " ")
     return f"{model}: {len(found)} alerts {status}"

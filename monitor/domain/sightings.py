@@ -1,5 +1,6 @@
 """From numbers to sentences: what one window shows that somebody may have to know."""
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from monitor.domain import outputs
 from monitor.domain.alerts import Sighting, Subject
 from monitor.domain.drift import ColumnDrift
 from monitor.domain.floors import Floor
+from monitor.domain.segments import SegmentFinding
 from monitor.domain.tally import Volume
 from monitor.domain.tickets import Finding, sentence
 from monitor.domain.when import Window
@@ -44,7 +46,8 @@ class Witness:
             "window": window.text,
             "version": self._version,
             "replay": f"leadline drift {self._model} --version {self._version} "
-            f"--from {day_text(window.from_us)} --until {day_text(window.until_us)}",
+            f"--from {day_text(window.from_us)} --until {day_text(window.until_us)}"
+            + (f" --segment {shlex.quote(segment)}" if segment else ""),
             **(evidence or {}),
         }
         return Sighting(
@@ -116,6 +119,14 @@ class Witness:
                     f"{name}: mean {drift.mean_shift:+.2f} σ from training in three windows "
                     f"running, {drift.counted} rows in the last", name, evidence=evidence,
                 )  # fmt: skip
+
+    def segments(self, found: Iterable[SegmentFinding]) -> Iterator[Sighting]:
+        """Segments that moved unlike the whole, in two of three nights."""
+        for one in found:
+            yield self._see(
+                "drift", "ticket", one.level, one.sentence, one.column, one.segment,
+                needed=2, windows=3, evidence=one.evidence,
+            )  # fmt: skip
 
     def joint(self, text: str, close: float, over: bool, evidence: Any) -> Sighting:
         """How the columns move together."""

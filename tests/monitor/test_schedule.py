@@ -53,11 +53,16 @@ class Office:
     labels: SqliteLabels
 
     async def day(
-        self, number: int, shift: float = 0.0, *, right: float | None = None, together: bool = False
+        self, number: int, shift: float = 0.0, *, right: float | None = None,
+        together: bool = False, rows: int = 300, swapped: bool = False,
     ) -> None:  # fmt: skip
         """One day of 300 rows, its labels, and the jobs that follow."""
         at_us = NOW_US + number * DAY_US
-        batch = self.producer.batch(300, at_us + HOUR_US)
+        batch = self.producer.batch(rows, at_us + HOUR_US)
+        if swapped:
+            # The same distances and the same origins, yet the long ones all leave from Newark.
+            order = np.argsort([name != "EWR" for name in batch.strings["origin"]], kind="stable")
+            batch.numbers["distance"][order] = np.sort(batch.numbers["distance"])[::-1]
         batch.numbers["distance"][:] += shift * 200
         if together:
             half = np.argsort(batch.numbers["distance"][:150])
@@ -289,3 +294,19 @@ async def test_columns_that_begin_to_move_together_become_a_ticket_that_names_th
     (alert,) = [a for n in tickets for a in n.alerts if a["kind"] == "joint"]
     assert "distance with late_7d from" in alert["sentence"]
     assert not any(a["kind"] == "drift" for n in tickets for a in n.alerts)
+
+
+async def test_segments_that_move_while_the_whole_stands_still_have_tickets_of_their_own(
+    office: Office,
+) -> None:
+    for number in range(14):
+        await office.day(number, rows=1_100)
+    assert titles(office.sink.taken, "ticket") == []
+    for number in range(14, 16):
+        await office.day(number, rows=1_100, swapped=True)
+    alerts = [a for n in office.sink.taken if n.severity == "ticket" for a in n.alerts]
+    assert {(a["kind"], a["feature"]) for a in alerts} == {("drift", "distance")}
+    assert {a["segment"] for a in alerts} == {"origin=EWR", "origin=JFK", "origin=LGA"}
+    assert len({a["fingerprint"] for a in alerts}) == 3
+    assert "distance in origin=" in alerts[0]["sentence"]
+    assert "--segment origin=" in alerts[0]["evidence"]["replay"]

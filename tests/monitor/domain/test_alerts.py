@@ -81,6 +81,16 @@ def test_a_broken_schema_explains_the_nulls_and_the_drift_of_its_column() -> Non
     assert explained == [False, True, True, False]
 
 
+def test_the_wholes_ticket_hides_that_of_its_segment_and_its_literal_test_does_not() -> None:
+    whole, part = move(None, seen(2)), move(None, seen(2, segment="origin=EWR"))
+    assert whole.subject.fingerprint != part.subject.fingerprint
+    assert [bool(one.inhibited_by) for one in inhibit([whole, part])] == [False, True]
+    literal = move(None, seen(2, kind="ks", severity="info"))
+    assert [bool(one.inhibited_by) for one in inhibit([literal, part])] == [False, False]
+    (told,) = messages([], [part], DAY)
+    assert told.title == "delay v2 x origin=EWR: drift firing"
+
+
 def test_pipeline_lag_explains_everything() -> None:
     alerts = [move(None, seen(2, kind=kind)) for kind in ("drift", "lag")]
     assert [bool(alert.inhibited_by) for alert in inhibit(alerts)] == [True, False]
