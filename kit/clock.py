@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-_CLOCK = struct.Struct("<qqd")  # business µs at the anchor, monotonic-raw ns of the anchor, rate
+_CLOCK = struct.Struct("<qqd")  # business µs at the anchor, wall µs of the anchor, rate
 
 
 class Clock(Protocol):

@@ -92,30 +92,31 @@ class PipelinedRedis:
         while True:
             if self.connected:
                 delay_s = 0.02
+                self._lost.clear()  # an earlier connection may have told its end meanwhile
                 await self._lost.wait()
             elif not await self._try_connect():
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, RECONNECT_DELAY_S_MAX)
 
     async def _try_connect(self) -> bool:
-        self._lost.clear()
         parts = urlsplit(self._url)
         loop = asyncio.get_running_loop()
 
-        def make() -> _Protocol:
-            return _Protocol(loop, self._timeout_s, self._lost)
-
+        protocol = _Protocol(loop, self._timeout_s, self._lost)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 if parts.scheme == "unix":
-                    _, protocol = await loop.create_unix_connection(make, parts.path)
+                    await loop.create_unix_connection(lambda: protocol, parts.path)
                 else:
                     host, port = parts.hostname or "127.0.0.1", parts.port or 6379
-                    _, protocol = await loop.create_connection(make, host, port)
+                    await loop.create_connection(lambda: protocol, host, port)
                 await _introduce(loop, protocol, parts.username, parts.password, parts.path)
+            self._protocol = protocol
         except (OSError, TimeoutError, RedisAway, RedisError):
             return False
-        self._protocol = protocol
+        finally:
+            if self._protocol is not protocol:
+                protocol.drop("given up")  # a server that refuses would keep it for ever
         return True
 
 

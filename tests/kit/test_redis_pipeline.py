@@ -85,3 +85,42 @@ async def test_a_stalled_server_fails_in_time_and_is_reconnected(tmp_path: Path)
     finally:
         server.kill()
         server.wait()
+
+
+class LoadingServer:
+    """Accepts connections, but refuses the first asks as a server that loads its data does."""
+
+    def __init__(self, refusals: int) -> None:
+        self._refusals = refusals
+        self.accepted = 0
+        self.open: list[asyncio.StreamWriter] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        self.open.append(writer)
+        loading = self.accepted <= self._refusals
+        while await reader.read(1000):
+            writer.write(b"-LOADING the dataset\r\n" if loading else b"+PONG\r\n")
+        self.open.remove(writer)
+        writer.close()
+
+
+async def test_a_server_that_loads_is_not_left_with_connections(tmp_path: Path) -> None:
+    loading = LoadingServer(refusals=3)
+    async with await asyncio.start_unix_server(loading.serve, tmp_path / "r.sock"):
+        async with connected(f"unix://{tmp_path}/r.sock") as client:
+            await until(lambda: client.connected)
+            assert loading.accepted == 4
+            await until(lambda: len(loading.open) == 1)
+        await until(lambda: loading.open == [])
+
+
+async def test_a_given_up_connection_that_closes_late_stops_nobody(tmp_path: Path) -> None:
+    loading = LoadingServer(refusals=1)
+    async with await asyncio.start_unix_server(loading.serve, tmp_path / "r.sock"):
+        async with connected(f"unix://{tmp_path}/r.sock") as client:
+            await until(lambda: client.connected)
+            client._lost.set()  # as the end of an earlier connection does
+            async with asyncio.timeout(1):
+                assert await client.execute("PING") == b"PONG"
+        await until(lambda: loading.open == [])
