@@ -71,7 +71,11 @@ class Infer:
             account = admission.account(principal)
             await admission.limit.spend(account, rows)
             ask = self._pack(asked, principal.caller.principal, body, deadline.remaining_ms())
-            answer = await self._replicas.ask(FrameKind.INFER, ask, rows, deadline)
+            try:
+                answer = await self._replicas.ask(FrameKind.INFER, ask, rows, deadline)
+            except Problem as problem:
+                admission.limit.give_back_after(problem, account, rows)
+                raise
             if answer.status >= 500:
                 admission.limit.give_back(account, rows)
             headers = parse_lines(answer.headers) + admission.limit.headers(account)

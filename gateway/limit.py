@@ -100,6 +100,14 @@ class Limit:
         """Return what a request cost that we failed."""
         account.rows += rows
 
+    def give_back_after(self, problem: Problem, account: Account, rows: int) -> None:
+        """Return what a request cost that no replica took.
+
+        One that ran out of time was worked on: free, it would be a way around the limit.
+        """
+        if problem.code is not ProblemCode.DEADLINE_EXCEEDED:
+            self.give_back(account, rows)
+
     async def _refill_ahead(self, account: Account) -> None:
         try:
             if not account.turn.locked():

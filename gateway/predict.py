@@ -46,7 +46,13 @@ class Predict:
                 if not admission.limit.spend_now(account, envelope.rows):
                     await admission.limit.spend(account, envelope.rows)
                 ask = _pack(question, envelope, principal.caller.principal, deadline)
-                answer = await self._replicas.ask(FrameKind.PREDICT, ask, envelope.rows, deadline)
+                try:
+                    answer = await self._replicas.ask(
+                        FrameKind.PREDICT, ask, envelope.rows, deadline
+                    )
+                except Problem as problem:
+                    admission.limit.give_back_after(problem, account, envelope.rows)
+                    raise
                 return self._reply(answer, account, envelope.rows)
             finally:
                 admission.leave(principal)

@@ -223,3 +223,12 @@ async def test_without_a_replica_the_answer_is_a_503_at_once(
         return (await ask(gateway, key)).status_code == 200
 
     await until(answered)
+
+
+async def test_what_no_replica_took_costs_nothing(state: Path, redis_url: str) -> None:
+    small = make_key(state, "bob", "predict", quota_rows=10, window_s=60)
+    async with running_gateway(state, redis_url, inference_frames=("unix:///none",)) as gateway:
+        answers = [await ask(gateway, small) for _ in range(8)]
+        url = "/v2/models/delay/infer"
+        answers.append(await gateway.http.post(url, json=BODY, headers=bearer(small)))
+    assert [answer.status_code for answer in answers] == [503] * 9
