@@ -17,7 +17,7 @@ class ProblemError(click.ClickException):
         self.body = body
         self.code = str(body.get("code", "")) or str(status)
         said = body.get("detail") or body.get("error") or body.get("title") or "no reason given"
-        super().__init__(f"{said} ({self.code}, HTTP {status})")
+        super().__init__(f"{said} ({self.code}, HTTP {status}){_where(body.get('errors'))}")
 
 
 class PlatformAwayError(click.ClickException):
@@ -95,6 +95,13 @@ class Client:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _where(errors: Any) -> str:  # a member of a problem's body
+    """The places that a problem names, a line each."""
+    listed = errors if isinstance(errors, list) else []
+    told = (error for error in listed if isinstance(error, dict))
+    return "".join(f"\n  {error.get('pointer') or '/'}: {error.get('code', '')}" for error in told)
 
 
 def _json_object(response: httpx.Response) -> dict[str, Any]:

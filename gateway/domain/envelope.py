@@ -22,6 +22,7 @@ _MODEL = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _SAFE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _MEMBERS = {"model", "instances"}
+_ONLY = "it has the members model and instances, and no others"
 
 
 class BadEnvelope(Exception):
@@ -103,7 +104,9 @@ def has_duplicate_names(body: bytes, written: bytes) -> bool:
 
 def _invalid(errors: list[dict[str, str]]) -> BadEnvelope:
     where = ", ".join(f"{error['pointer'] or '/'} ({error['code']})" for error in errors[:3])
-    return BadEnvelope(ProblemCode.INVALID_INPUT, f"The request does not fit: {where}.", errors)
+    only = f"; {_ONLY}" if any(error["code"] == "unknown_member" for error in errors) else ""
+    detail = f"The request does not fit: {where}{only}."
+    return BadEnvelope(ProblemCode.INVALID_INPUT, detail, errors)
 
 
 def _error(pointer: str, code: str) -> dict[str, str]:

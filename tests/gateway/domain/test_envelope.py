@@ -97,6 +97,12 @@ def test_what_does_not_fit_is_pointed_at(document: Any, pointer: str, code: str)
     assert {"pointer": pointer, "code": code} in caught.errors
 
 
+def test_an_unknown_member_is_answered_with_the_known_ones() -> None:
+    caught = refusal(orjson.dumps({"model": "m", "instances": [{}], "secret": 1}))
+    assert "model and instances" in caught.detail
+    assert "secret" not in caught.detail
+
+
 def test_more_cells_than_allowed_are_refused() -> None:
     row = {f"f{i}": i for i in range(101)}
     caught = refusal(orjson.dumps({"model": "m", "instances": [row] * 2000}))
