@@ -94,7 +94,7 @@ def build(settings: FeatureStoreSettings, clock: Clock | None = None) -> FastAPI
         "What do we know about this entity, as of when, how fresh?",
         settings,
         routers=[
-            online_routes.router(plans, reader, clock),  # first: the one that has to be quick
+            online_routes.router(plans, reader, clock),
             push_routes.router(
                 pusher,
                 materializer.wait_applied,

@@ -17,8 +17,9 @@ from contracts.identity import REQUEST_ID_HEADER
 from contracts.problems import PROBLEM_MEDIA_TYPE, ProblemCode
 from kit.identity import caller_of
 from kit.json_bodies import JsonBodies
+from kit.lean import LeanRoutes, lean_answers, problem_response
 from kit.logs import get_logger
-from kit.problems import Problem, problem_body
+from kit.problems import Problem, invalid_input
 from kit.settings import ServiceSettings
 from kit.tasks import TaskOwner
 from kit.telemetry import LoopWatchdog, exposition
@@ -67,6 +68,8 @@ def create_app(
         lifespan=whole_life,
         responses=_documented_problems(),
     )
+    routers = list(routers)
+    app.add_middleware(LeanRoutes, answers=lean_answers(routers))
     app.add_middleware(JsonBodies)  # inside the next one, which gives the request its id
     app.add_middleware(IdentityMiddleware, service_token=settings.service_token.get_secret_value())
     app.state.draining = draining
@@ -152,48 +155,28 @@ def _vital_signs(ready: Ready, watchdog: LoopWatchdog, draining: Draining) -> AP
 
 
 def _answer_problems(app: FastAPI) -> None:
-    async def answer(request: Request, problem: Problem) -> Response:
-        request_id = getattr(request.state, "request_id", "")
-        body = problem_body(problem, request_id, request.url.path)
-        return Response(body, problem.code.status, problem.headers())
-
     async def on_problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
-        return await answer(request, error)
+        return problem_response(request, error)
 
     async def on_invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return await answer(request, invalid_input(error.errors()))
+        return problem_response(request, invalid_input(error.errors()))
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code = _BY_STATUS.get(error.status_code, ProblemCode.INVALID_INPUT)
         if error.status_code >= 500:
             code = ProblemCode.INTERNAL
-        return await answer(request, Problem(code, code.title))
+        return problem_response(request, Problem(code, code.title))
 
     async def on_ours(request: Request, error: Exception) -> Response:
         _log.error("request_failed", path=request.url.path, exc_info=error)
-        return await answer(request, Problem(ProblemCode.INTERNAL, "This is our fault; see logs."))
+        return problem_response(
+            request, Problem(ProblemCode.INTERNAL, "This is our fault; see logs.")
+        )
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(Exception, on_ours)
-
-
-def invalid_input(errors: Iterable[Any]) -> Problem:
-    """The problem for pydantic's ``errors()``: pointers and codes, never the input."""
-    listed = [
-        {
-            "pointer": "/" + "/".join(str(part) for part in error["loc"][1:]),
-            "code": str(error["type"]),
-        }
-        for error in errors
-    ]
-    if any(error["code"] == "json_invalid" for error in listed):
-        return Problem(ProblemCode.MALFORMED_JSON, "The body could not be read as JSON.")
-    where = ", ".join(error["pointer"] for error in listed[:3])
-    return Problem(
-        ProblemCode.INVALID_INPUT, f"Not as the schema wants it: {where}.", errors=listed
-    )

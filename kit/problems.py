@@ -1,5 +1,6 @@
 """Problems as exceptions and as bodies (RFC 9457)."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -63,3 +64,20 @@ class Problem(Exception):
 def problem_body(problem: Problem, request_id: str = "", instance: str = "") -> bytes:
     """The problem document as JSON bytes."""
     return orjson.dumps(problem.body(request_id, instance))
+
+
+def invalid_input(errors: Iterable[Any]) -> Problem:
+    """The problem for pydantic's ``errors()``: pointers and codes, never the input."""
+    listed = [
+        {
+            "pointer": "/" + "/".join(str(part) for part in error["loc"][1:]),
+            "code": str(error["type"]),
+        }
+        for error in errors
+    ]
+    if any(error["code"] == "json_invalid" for error in listed):
+        return Problem(ProblemCode.MALFORMED_JSON, "The body could not be read as JSON.")
+    where = ", ".join(error["pointer"] for error in listed[:3])
+    return Problem(
+        ProblemCode.INVALID_INPUT, f"Not as the schema wants it: {where}.", errors=listed
+    )

@@ -18,6 +18,7 @@ from feature_store.online import ROWS_MAX, OnlineReader
 from kit.clock import Clock
 from kit.identity import needs
 from kit.json_bodies import is_json
+from kit.lean import LeanRoute
 from kit.problems import Problem
 from kit.redis_pipeline import RedisAway
 from shared_features import Catalogue, CompiledService, DefinitionError, MissingField, UnknownRef
@@ -100,7 +101,7 @@ def compiled(
 
 def router(plans: Plans, reader: OnlineReader, clock: Clock) -> APIRouter:
     """The look-up route."""
-    routes = APIRouter(tags=["features"])
+    routes = APIRouter(tags=["features"], route_class=LeanRoute)
 
     @routes.post("/v1/features/online", openapi_extra=_BODY)
     async def online(

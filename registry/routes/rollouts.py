@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from kit.app import invalid_input
+from kit.problems import invalid_input
 from registry.describe import Describe
 from registry.domain.plan import RolloutPlan, preset_plan
 from registry.domain.version import VersionRecord
