@@ -27,6 +27,11 @@ NAN_SHARE = 0.01
 OUTSIDE_SHARE = 0.01
 LAG_LIMIT_S = 300.0
 LITERAL_P = 0.05
+OF_LABELS = (
+    "accuracy", "log_loss", "floor", "calibration", "concept_drift", "labels_overdue",
+    "exploration",
+)  # fmt: skip
+"""Kinds that ``leadline quality`` computes again; the others are ``leadline drift``'s."""
 
 
 class Witness:
@@ -41,11 +46,11 @@ class Witness:
         self, kind: str, severity: Any, level: float | None, sentence: str, feature: str = "",
         segment: str = "", needed: int = 1, windows: int = 1, evidence: Any = None,
     ) -> Sighting:  # fmt: skip
-        window = self._window
+        window, asked = self._window, "quality" if kind in OF_LABELS else "drift"
         whole = {
             "window": window.text,
             "version": self._version,
-            "replay": f"leadline drift {self._model} --version {self._version} "
+            "replay": f"leadline {asked} {self._model} --version {self._version} "
             f"--from {day_text(window.from_us)} --until {day_text(window.until_us)}"
             + (f" --segment {shlex.quote(segment)}" if segment else ""),
             **(evidence or {}),

@@ -197,6 +197,8 @@ async def test_a_day_wholly_below_a_set_floor_pages_and_one_around_it_does_not(
     assert "labelled predictions, beyond the floor of 0.5 that was set for it" in page.text
     assert "2013-12-05" in page.text
     assert alert["evidence"]["limit"] == 0.5
+    replay = alert["evidence"]["replay"]
+    assert replay.startswith(f"leadline quality {MODEL} --version 2 --from 2013-12-05T00:00Z")
 
 
 async def test_a_column_without_any_value_pages_within_the_hour(office: Office) -> None:
