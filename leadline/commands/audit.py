@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from leadline.client import Client
 from leadline.commands.models import as_json_option
@@ -35,7 +35,7 @@ def list_(state: StateDir, model: str | None, last: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(entries, indent=2))
         return
-    table = Table("#", "when", "who", "what", "to", "why")
+    table = Table("#", "when", "who", Column("what", no_wrap=True), "to", "why")
     for entry in entries:
         table.add_row(
             str(entry["seq"]), moment(entry["at_us"]), entry["actor"], entry["action"],

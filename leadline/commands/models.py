@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from leadline.client import Client
 from leadline.commands.moments import moment
@@ -54,7 +54,8 @@ def show(state: StateDir, model: str, version: str | None, as_json: bool) -> Non
     if as_json or version:
         click.echo(json.dumps(found, indent=2))
         return
-    table = Table("version", "state", "since", "why", "data set", "metrics", "published by")
+    state_column = Column("state", no_wrap=True)
+    table = Table("version", state_column, "since", "why", "data set", "metrics", "published by")
     for line in found["versions"]:
         metrics = ", ".join(f"{name} {value:.4g}" for name, value in line["metrics"].items())
         since = moment(line["since_us"])
@@ -109,7 +110,7 @@ def history(state: StateDir, model: str, as_json: bool) -> None:
         until = moment(one["until_us"]) if one["until_us"] else "now"
         champions.add_row(one["version"], moment(one["from_us"]), until, one["by"], one["why"])
     console.print(champions)
-    table = Table("when", "who", "what", "to", "why", title="Every act")
+    table = Table("when", "who", Column("what", no_wrap=True), "to", "why", title="Every act")
     for line in found["history"]:
         table.add_row(
             moment(line["at_us"]), line["actor"], line["action"], line["subject"], line["reason"]

@@ -75,7 +75,10 @@ def drift(
 def _drift_table(model: str, window: str, found: dict[str, Any]) -> Table:
     table = Table(title=f"{model} v{found['version']}, {window}: {found['state']}")
     for name in ("column", "rows", "D", "p", "q", "at least", "floor", "mean shift", "nulls"):
-        table.add_column(name, justify="left" if name == "column" else "right")
+        if name == "column":
+            table.add_column(name, overflow="fold")  # a name that is cut names nothing
+        else:
+            table.add_column(name, justify="right")
     for name, one in found["columns"].items():
         if one["state"] != "OK":
             table.add_row(name, f"{one['rows']:,}", "too few rows")

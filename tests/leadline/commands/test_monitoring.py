@@ -72,10 +72,21 @@ def state(tmp_path: Path) -> Iterator[Path]:
     thread.join()
 
 
-def run(command: click.Command, state: Path, *arguments: str) -> Result:
-    result = CliRunner(env={"COLUMNS": "160"}).invoke(command, [*arguments, "--state", str(state)])
+def run(command: click.Command, state: Path, *arguments: str, columns: int = 160) -> Result:
+    result = CliRunner(env={"COLUMNS": str(columns)}).invoke(
+        command, [*arguments, "--state", str(state)]
+    )
     assert result.exit_code == 0, result.output
     return result
+
+
+def test_a_long_column_name_is_folded_and_not_cut(state: Path) -> None:
+    name = "origin_delay_3h:departures"
+    version = {"version": "2", "state": "OK", "columns": {name: COLUMN}}
+    Gateway.answers["/v1/drift/delay"] = {**DRIFT, "versions": [version]}
+    shown = run(monitoring.drift, state, "delay", columns=80).output
+    first_cells = [line.split("│")[1].strip() for line in shown.splitlines() if "│" in line]
+    assert "".join(first_cells) == name
 
 
 def test_drift_shows_each_column_with_its_limit(state: Path) -> None:
