@@ -19,7 +19,7 @@ import httpx
 
 from bench.feature_peers.data import FEATURES
 from bench.feature_peers.definitions import REFS
-from bench.load import closed_loop
+from bench.load import closed_loop, cpu_s
 from contracts.identity import SERVICE_TOKEN_HEADER
 
 ROOT = Path(__file__).parents[2]
@@ -44,13 +44,14 @@ def ours(folder: Path, redis: str, users: Sequence[int], seconds: float) -> list
     }
     command = [sys.executable, "-m", "feature_store"]
     headers = {SERVICE_TOKEN_HEADER: TOKEN}
-    with _running(command, environment, folder / "ours.log", f"http://127.0.0.1:{port}/readyz"):
+    ready = f"http://127.0.0.1:{port}/readyz"
+    with _running(command, environment, folder / "ours.log", ready) as pid:
         url = f"http://127.0.0.1:{port}/v1/features/online"
         bodies = [{"entity_rows": [{"user": one}], "feature_refs": REFS} for one in users]
         answer = httpx.post(url, json=bodies[0], headers=headers, trust_env=False).json()
         row = answer["rows"][0]
         assert all(row[f"{ref}__status"] == "PRESENT" for ref in REFS), answer
-        return _rows(OURS, url, bodies, seconds, headers)
+        return _rows(OURS, pid, url, bodies, seconds, headers)
 
 
 def feast(
@@ -61,13 +62,13 @@ def feast(
     script = ROOT / "bench" / "feature_peers" / "serve_feast.py"
     command = [str(python), str(script), str(folder), redis, str(port)]
     base = f"http://127.0.0.1:{port}"
-    with _running(command, {}, folder / "feast.log", f"{base}/health"):
+    with _running(command, {}, folder / "feast.log", f"{base}/health") as pid:
         url = f"{base}/get-online-features"
         bodies = [{"features": REFS, "entities": {"user": [one]}} for one in users]
         answer = httpx.post(url, json=bodies[0], trust_env=False).json()
         found = dict(zip(answer["metadata"]["feature_names"], answer["results"], strict=True))
         assert all(found[name]["statuses"] == ["PRESENT"] for name in FEATURES), answer
-        return _rows(FEAST, url, bodies, seconds, {})
+        return _rows(FEAST, pid, url, bodies, seconds, {})
 
 
 def compared(rows: Sequence[Row]) -> dict[str, float]:
@@ -81,6 +82,7 @@ def compared(rows: Sequence[Row]) -> dict[str, float]:
 
 def _rows(
     who: str,
+    pid: int,
     url: str,
     bodies: Sequence[Mapping[str, Any]],
     seconds: float,
@@ -90,6 +92,7 @@ def _rows(
     closed_loop(url, lines, connections=1, seconds=1, headers=headers)
     rows = []
     for count in CONNECTIONS:
+        before_s = _cpu_s(pid)
         found = closed_loop(url, lines, connections=count, seconds=seconds, headers=headers)
         if found.errors:
             raise RuntimeError(f"{who}: {found.errors} of {found.requests} requests failed")
@@ -100,21 +103,28 @@ def _rows(
                 "p50 ms": found.p50_ms,
                 "p99 ms": found.p99_ms,
                 "look-ups/s": found.requests_per_s,
+                "CPU µs a look-up": (_cpu_s(pid) - before_s) / found.requests * 1e6,
             }
         )
     return rows
 
 
+def _cpu_s(pid: int) -> float:
+    """Seconds of CPU of a server and its workers."""
+    workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return cpu_s(pid) + sum(cpu_s(int(worker)) for worker in workers)
+
+
 @contextmanager
 def _running(
     command: Sequence[str], environment: Mapping[str, str], log: Path, ready: str
-) -> Iterator[None]:
+) -> Iterator[int]:
     around = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=log.parent, env=around, stdout=out, stderr=out)
         try:
             _wait(process, ready, log)
-            yield
+            yield process.pid
         finally:
             process.terminate()
             process.wait(30)
