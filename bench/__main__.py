@@ -8,7 +8,7 @@ from pathlib import Path
 
 import bench
 
-_NOT_BENCHMARKS = {"__main__", "record"}
+_NOT_BENCHMARKS = {"__main__", "load", "record", "serving_features", "serving_model"}
 
 
 def main() -> None:
