@@ -1,4 +1,7 @@
-"""The command line."""
+"""The command line, read in a process of its own: click keeps the first help option it makes."""
+
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import click
 
@@ -10,7 +13,14 @@ _CLI_WIDTH = 96
 
 def cli_page() -> str:
     """What every command says of itself."""
-    context = click.Context(cli, info_name="leadline", max_content_width=_CLI_WIDTH)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_cli_page_here).result()
+
+
+def _cli_page_here() -> str:
+    context = click.Context(
+        cli, info_name="leadline", max_content_width=_CLI_WIDTH, **cli.context_settings
+    )
     parts = _help_of(cli, context, "leadline")
     return page("Command line", "What `--help` says.", parts)
 
