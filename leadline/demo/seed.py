@@ -6,8 +6,10 @@ Every step looks first whether it has been done, so that one that was interrupte
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 import click
 import pyarrow as pa
@@ -26,7 +28,6 @@ from leadline.demo.models import (
 )
 from leadline.demo.replay import iso
 from leadline.demo.sample import MODEL, SAMPLE_INSTANCE
-from leadline.demo.setup import Steps
 from leadline.publish.bundle import Bundle
 from leadline.publish.publication import build
 from shared_features import load_catalogue
@@ -34,6 +35,13 @@ from shared_features import load_catalogue
 ROWS_PER_PUSH = 20_000
 PROMOTE_S_MAX = 60.0
 _POLL_S = 0.1
+
+
+class Steps(Protocol):
+    """Prints a line a step (``leadline.local.steps.Steps``)."""
+
+    def step(self, what: str) -> AbstractContextManager[None]:
+        """Print what was done, with the time it took."""
 
 
 def seed(client: Client, root: Path, steps: Steps, begins_us: int) -> None:

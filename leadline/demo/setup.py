@@ -1,22 +1,17 @@
 """Sets the demo up in a running platform, once."""
 
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from kit.clock import FileClock
 from leadline.client import Client
 from leadline.state import StateDir, write_private
 
-
-class Steps(Protocol):
-    """Prints a line a step (``leadline.local.steps.Steps``)."""
-
-    def step(self, what: str) -> AbstractContextManager[None]:
-        """Print what was done, with the time it took."""
+if TYPE_CHECKING:
+    from leadline.demo.seed import Steps
 
 
-def set_up(client: Client, root: Path, steps: Steps) -> None:
+def set_up(client: Client, root: Path, steps: "Steps") -> None:
     """Seed the platform behind ``client`` whose state is in ``root``, unless that has been done.
 
     The demo begins at the instant at which its clock stands.
