@@ -19,7 +19,8 @@ from leadline.publish import graph
 from leadline.publish.bundle import Bundle, entries
 from leadline.publish.golden import golden_set
 from leadline.publish.metrics import metric_of
-from leadline.publish.original import Original, PublishError, Task, original_of
+from leadline.publish.convert import original_of
+from leadline.publish.original import Original, PublishError, Task
 from leadline.publish.parity import ParityReport, compare, refuse_unless_it_holds
 from leadline.publish.quantize import Int8Report, int8_report, not_applicable, quantize
 from leadline.publish.rows import Rows, length, rows_of

@@ -1,0 +1,42 @@
+"""The converter that belongs to a fitted model; a framework is imported only when it is needed."""
+
+from typing import Any
+
+from leadline.publish.original import Original, PublishError, Task
+
+
+def original_of(model: Any, task: Task) -> Original:
+    """Convert a fitted scikit-learn, LightGBM, XGBoost or PyTorch model.
+
+    Raises ``PublishError`` for anything else, naming what is taken.
+    """
+    family = _family(model)
+    if family == "lightgbm":
+        from leadline.publish.from_lightgbm import convert_lightgbm_model
+
+        return convert_lightgbm_model(model, task)
+    if family == "xgboost":
+        from leadline.publish.from_xgboost import convert_xgboost_model
+
+        return convert_xgboost_model(model, task)
+    if family == "torch":
+        from leadline.publish.from_torch import convert_torch_module
+
+        return convert_torch_module(model, task)
+    if family == "sklearn":
+        from leadline.publish.from_sklearn import convert_sklearn_model
+
+        return convert_sklearn_model(model, task)
+    raise PublishError(
+        f"{type(model).__module__}.{type(model).__qualname__} cannot be converted: a fitted "
+        "scikit-learn estimator, LightGBM or XGBoost model, or a PyTorch module can."
+    )
+
+
+def _family(model: Any) -> str | None:
+    """The framework by where the class or one of its parents lives; nothing is imported for it."""
+    homes = [parent.__module__.partition(".")[0] for parent in type(model).__mro__]
+    # LightGBM's and XGBoost's estimators are scikit-learn's too, so they are asked first.
+    return next(
+        (name for name in ("lightgbm", "xgboost", "torch", "sklearn") if name in homes), None
+    )
