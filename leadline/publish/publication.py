@@ -17,9 +17,9 @@ from contracts.manifest import (
 )
 from leadline.publish import graph
 from leadline.publish.bundle import Bundle, entries
+from leadline.publish.convert import original_of
 from leadline.publish.golden import golden_set
 from leadline.publish.metrics import metric_of
-from leadline.publish.convert import original_of
 from leadline.publish.original import Original, PublishError, Task
 from leadline.publish.parity import ParityReport, compare, refuse_unless_it_holds
 from leadline.publish.quantize import Int8Report, int8_report, not_applicable, quantize

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from contracts.manifest import InputColumn
+from leadline.publish.convert import original_of
 from leadline.publish.from_lightgbm import convert_lightgbm_model, floor_thresholds
 from leadline.publish.graph import Runner, serialized
-from leadline.publish.convert import original_of
 from leadline.publish.original import PublishError, Task
 from leadline.publish.parity import ParityReport, compare
 from tests.leadline.publish.flowers import COLOURS, INPUTS, flowers

@@ -14,8 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
-from leadline.publish.graph import Runner, serialized
 from leadline.publish.convert import original_of
+from leadline.publish.graph import Runner, serialized
 from leadline.publish.original import PublishError, Task
 from leadline.publish.parity import ParityReport, compare, refuse_unless_it_holds
 from tests.leadline.publish.flowers import COLOURS, INPUTS, NUMBERS, flowers

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from leadline.publish.graph import Runner, serialized
 from leadline.publish.convert import original_of
+from leadline.publish.graph import Runner, serialized
 from leadline.publish.original import PublishError, Task
 from leadline.publish.parity import compare
 from tests.leadline.publish.flowers import COLOURS, INPUTS, NUMBERS, flowers
