@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from feature_store.domain.columns import Column
-from feature_store.domain.plan import FeaturePlan, LookedUp, NotFilled
+from feature_store.domain.plan import FeaturePlan, LookedUp, NotFilled, Wanted
 from kit.deadline import Deadline
 from kit.redis_pipeline import RedisAway, RedisError
 from shared_features import CompiledService
@@ -28,10 +28,8 @@ ROWS_MAX = 10_000
 class Pipeline(Protocol):
     """What the reader needs of ``kit.redis_pipeline.PipelinedRedis``."""
 
-    def execute_many(
-        self, commands: Sequence[Sequence[bytes | str | int]]
-    ) -> "asyncio.Future[list[Any]]":
-        """Send commands together; one future for all replies."""
+    def execute_each(self, asked: Sequence[Wanted]) -> "asyncio.Future[list[Any]]":
+        """Send each command for each of its keys, together; one future for all replies."""
 
 
 class OnlineReader:
@@ -60,15 +58,15 @@ class OnlineReader:
         if len(entity_rows) > ROWS_MAX:
             raise ValueError(f"at most {ROWS_MAX} entity rows in one look-up")
         question = plan.ask(entity_rows, now_us)
-        if not question.commands:
+        if not question.wanted:
             return question.answer([])
-        asked = self._pipeline.execute_many(question.commands)
+        asked = self._pipeline.execute_each(question.wanted)
         if deadline is None:
             replies = await asked
         else:
             async with asyncio.timeout(deadline.remaining_s()):
                 replies = await asked
-        if any(isinstance(reply, RedisError) for reply in replies):
+        if RedisError in set(map(type, replies)):
             raise RedisAway("the store answered with an error")
         try:
             return question.answer(replies)

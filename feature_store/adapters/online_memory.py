@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from feature_store.domain.plan import applied_key
+from feature_store.domain.plan import Wanted, applied_key
 from feature_store.domain.records import FLAGS_AT, MORE, order_of
 from feature_store.ports import Fields, Swap
 
@@ -20,16 +20,14 @@ class MemoryStore:
         self._hashes: dict[bytes, dict[bytes, bytes]] = {}
         self._applied: dict[str, int] = {}
 
-    def execute_many(
-        self, commands: Sequence[Sequence[bytes | str | int]]
-    ) -> "asyncio.Future[list[Any]]":
+    def execute_each(self, asked: Sequence[Wanted]) -> "asyncio.Future[list[Any]]":
         """Answer HMGET commands, as a pipeline would."""
         future = asyncio.get_running_loop().create_future()
         replies = []
-        for name, key, *fields in commands:
+        for name, keys, fields in asked:
             assert name == b"HMGET"
-            assert isinstance(key, bytes)
-            replies.append(self._get(key, fields) if key != self._positions else self._at(fields))
+            read = self._at if list(keys) == [self._positions] else None
+            replies += [self._get(key, fields) if read is None else read(fields) for key in keys]
         future.set_result(replies)
         return future
 

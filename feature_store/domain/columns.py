@@ -1,7 +1,7 @@
 """The values of one view, out of the online store's fields and into columns."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -248,6 +248,7 @@ class _Latest:
     any_missing: bool = True
     _judged: Status | None = None
     _missing: Any = None
+    _blocks: dict[int, Any] = field(default_factory=dict)
 
     def missing_by(self, status: Status) -> npt.NDArray[np.bool_]:
         """Where ``status`` is not PRESENT; the same for all columns, so computed once."""
@@ -257,7 +258,24 @@ class _Latest:
         found: npt.NDArray[np.bool_] = self._missing
         return found
 
+    def _block(self, number: int, status: Status) -> npt.NDArray[np.float64]:
+        """The float columns of a block, as float64 [columns, n] with NaN where missing."""
+        found: npt.NDArray[np.float64] | None = self._blocks.get(number)
+        if found is None:
+            values = self.records.view(self.layout.blocks[number])["block"]
+            if not self.straight:
+                values = values[self.take]
+            found = values.T.astype(np.float64, order="C")
+            missing = self.missing_by(status)
+            if self.any_missing:
+                found[:, missing] = np.nan
+            self._blocks[number] = found
+        return found
+
     def column(self, name: str, dtype: str, status: Status, age: Int64s) -> Column:
+        place = self.layout.block_of.get(name)
+        if place is not None and not self.nulls:
+            return Column(self._block(place[0], status)[place[1]], status, age)
         own, missing = status, self.missing_by(status)
         if self.nulls:
             bit = self.layout.bit[name]

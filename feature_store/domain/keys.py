@@ -1,6 +1,7 @@
 """Entity keys: typed tuples, never concatenated text; a null part matches nothing."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -68,6 +69,16 @@ class KeyEncoder:
         Raises ``KeyError`` for an absent field and ``InvalidKey`` for one of the wrong type.
         """
         return self.of_parts([row[column] for column in self.columns])
+
+    def of_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[bytes | None]:
+        """``of_row`` of each row; a key of one text needs no call a row."""
+        if self._simple:
+            texts = [row[self.columns[0]] for row in rows]
+            if set(map(type, texts)) == {str}:
+                with suppress(UnicodeEncodeError):  # told below, with the field's name
+                    head = self._head
+                    return [b"%bs%d:%b}" % (head, len(t), t) for t in map(str.encode, texts)]
+        return [self.of_row(row) for row in rows]
 
     def of_parts(self, parts: Sequence[Any]) -> bytes | None:
         """The hash of a key tuple; None when a part is null."""

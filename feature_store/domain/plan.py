@@ -15,6 +15,8 @@ from feature_store.domain.keys import KeyEncoder
 from feature_store.domain.schema import Int64s
 from shared_features import CompiledService, FeatureView, MissingField
 
+Wanted = tuple[bytes, Sequence[bytes], Sequence[bytes]]
+"""A command's name, keys and further arguments: it is asked once for each key."""
 LOG_FIELD = "log"
 """The field of the applied positions that names the log they are positions of."""
 
@@ -66,20 +68,20 @@ class FeaturePlan:
         }
         self.groups = [_Group(encoders[place], readers) for place, readers in by_hash.items()]
         printed = sorted({read.fingerprint for read in service.reads})
-        self._positions = (b"HMGET", applied_key(namespace).encode(), *map(str.encode, printed))
+        applied = [applied_key(namespace).encode()]
+        self._positions: Wanted = (b"HMGET", applied, tuple(map(str.encode, printed)))
 
     def ask(self, rows: Sequence[Mapping[str, Any]], now_us: int) -> "Question":
-        """The commands for these rows. Raises ``MissingField`` and ``InvalidKey``."""
+        """What to read for these rows. Raises ``MissingField`` and ``InvalidKey``."""
         if not self.groups:
             return Question(self, [], [], len(rows), now_us)
-        commands: list[tuple[bytes, ...]] = [self._positions]
+        wanted: list[Wanted] = [self._positions]
         places: list[tuple[Int64s | None, int]] = []
         for group in self.groups:
-            fields = group.fields(now_us)
             keys, index = group.keys(rows)
-            commands += [(b"HMGET", key, *fields) for key in keys]
+            wanted.append((b"HMGET", keys, group.fields(now_us)))
             places.append((index, len(keys)))
-        return Question(self, commands, places, len(rows), now_us)
+        return Question(self, wanted, places, len(rows), now_us)
 
 
 @dataclass(slots=True)
@@ -87,15 +89,16 @@ class Question:
     """One look-up under way."""
 
     plan: FeaturePlan
-    commands: list[tuple[bytes, ...]]
+    wanted: "list[Wanted]"
+    """The views' positions, then each group's hashes; empty where nothing is read."""
     places: list[tuple[Int64s | None, int]]
     rows: int
     now_us: int
 
     def answer(self, replies: Sequence[Reply]) -> LookedUp:
-        """Columns from the replies to ``commands``, in their order. Raises ``NotFilled``."""
+        """Columns from the replies, one a hash in the order of ``wanted``. Raises ``NotFilled``."""
         columns: dict[str, Column] = {}
-        if not self.commands:
+        if not self.wanted:
             return LookedUp(columns, self.rows, self.now_us, 0)
         if None in replies[0]:
             raise NotFilled("a view is not in the online store yet")
@@ -128,18 +131,12 @@ class _Group:
 
     def keys(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[bytes], Int64s | None]:
         """Distinct hashes, and the place of each row's (−1: a null key; None: just one by one)."""
-        encode = self.encoder.of_row
         try:
-            if len(rows) == 1:
-                key = encode(rows[0])
-                return ([key], None) if key is not None else ([], np.array([-1]))
-            found: dict[bytes, int] = {}
-            index = [
-                -1 if (key := encode(row)) is None else found.setdefault(key, len(found))
-                for row in rows
-            ]
+            keys = self.encoder.of_rows(rows)
         except KeyError as error:
             raise MissingField(str(error.args[0]), "the look-up") from None
-        if len(found) == len(rows):
-            return list(found), None
-        return list(found), np.array(index, np.int64)
+        distinct = [key for key in dict.fromkeys(keys) if key is not None]
+        if len(distinct) == len(keys):
+            return distinct, None
+        places: dict[bytes | None, int] = {key: at for at, key in enumerate(distinct)}
+        return distinct, np.array([places.get(key, -1) for key in keys], np.int64)

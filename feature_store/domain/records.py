@@ -9,6 +9,7 @@ columns have one size, so that a batch of them decodes as one array.
 import struct
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,26 @@ class RecordLayout:
         head += [(name, _NUMPY[columns[name]]) for name in self.fixed]
         self.dtype = np.dtype(head)
         self.size = self.dtype.itemsize
+        self.blocks, self.block_of = self._float_blocks()
+
+    def _float_blocks(self) -> tuple[list[np.dtype[Any]], dict[str, tuple[int, int]]]:
+        """Neighbouring float columns of one type, seen as one field ``block`` of shape [columns];
+        and of each of these columns its block and its place in it."""
+        blocks: list[np.dtype[Any]] = []
+        found: dict[str, tuple[int, int]] = {}
+        offsets: Any = self.dtype.fields  # numpy types them as if there might be none
+        for dtype, run in groupby(self.fixed, lambda name: _NUMPY[self.columns[name]]):
+            names = list(run)
+            if dtype.startswith("<f"):
+                found |= {name: (len(blocks), place) for place, name in enumerate(names)}
+                shape: Any = {
+                    "names": ["block"],
+                    "formats": [(dtype, (len(names),))],
+                    "offsets": [offsets[names[0]][1]],
+                    "itemsize": self.size,
+                }
+                blocks.append(np.dtype(shape))
+        return blocks, found
 
     @cached_property
     def empty(self) -> bytes:

@@ -8,9 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import hiredis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from kit.redis_pipeline import PipelinedRedis, RedisAway, RedisError
+from kit.redis_pipeline import PipelinedRedis, RedisAway, RedisError, pack_each
 from leadline.local.embedded_redis import find_server
 from tests.polling import until
 
@@ -45,6 +48,35 @@ async def test_a_single_command_among_many_is_still_a_list(redis_url: str) -> No
         assert await client.execute_many([("ECHO", "alone")]) == [b"alone"]
         [error] = await client.execute_many([("NOSUCH",)])
     assert isinstance(error, RedisError)
+
+
+async def test_one_command_for_each_key_is_answered_in_the_order_of_the_keys(
+    redis_url: str,
+) -> None:
+    async with connected(redis_url) as client:
+        await client.execute_many([("HSET", f"h{i}", "a", i, "b", -i) for i in range(3)])
+        asked = [
+            (b"HMGET", [b"h1"], [b"b"]),
+            (b"EXISTS", [], []),
+            (b"HMGET", [b"h2", b"none", b"h0"], [b"a", b"b"]),
+        ]
+        found = await client.execute_each(asked)
+        assert found == [[b"-1"], [b"2", b"-2"], [None, None], [b"0", b"0"]]
+        assert await client.execute_each([]) == []
+        [error] = await client.execute_each([(b"NOSUCH", [b"key"], [])])
+    assert isinstance(error, RedisError)
+
+
+@given(
+    st.binary(min_size=1),
+    st.lists(st.binary(), max_size=5),
+    st.lists(st.binary(), max_size=5),
+)
+def test_packing_for_each_key_is_packing_each_command(
+    name: bytes, keys: list[bytes], after: list[bytes]
+) -> None:
+    each = [hiredis.pack_command((name, key, *after)) for key in keys]
+    assert pack_each(name, keys, after) == b"".join(each)
 
 
 async def test_an_error_reply_raises_for_its_caller_only(redis_url: str) -> None:
