@@ -32,6 +32,11 @@ class Peer:
     """``instances`` or ``v2`` (Open Inference Protocol)."""
     environment: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def ready_path(self) -> str:
+        """Where it says with 200 that the model is loaded; ``/``: it listens only then."""
+        return "/v2/models/peer/ready" if self.body_style == "v2" else "/"
+
 
 # ``uvicorn[standard]``, as FastAPI's own documentation installs it, and as ``pip install uvicorn``
 # leaves it.
@@ -46,6 +51,20 @@ _UVICORN = (
     "error",
 )
 _PLAIN = ("--loop", "asyncio", "--http", "h11")
+
+# Its defaults (one worker process beside the server) but for ports and a quiet log; and tuned: the
+# model in the server's own process, which saves the way to the worker and back.
+# Its workers start under no newer uvloop: they ask for a loop that is not there yet.
+_MLSERVER = ("mlserver", "onnxruntime", "numpy", "setuptools<81", "uvloop<0.22")
+_MLSERVER_START = ("mlserver", "start", "{folder}")
+_MLSERVER_SETTINGS = {
+    "MLSERVER_HTTP_PORT": "{port}",
+    "MLSERVER_GRPC_PORT": "0",
+    "MLSERVER_METRICS_PORT": "0",
+    "MLSERVER_DEBUG": "false",
+}
+_V2_PATH = "/v2/models/peer/infer"
+
 PEERS_BY_NAME = {
     peer.name: peer
     for peer in (
@@ -59,19 +78,14 @@ PEERS_BY_NAME = {
             ("python", "mosec_server.py", "--port", "{port}", "--timeout", "10000"),
             "/inference",
         ),
+        Peer("mlserver", _MLSERVER, _MLSERVER_START, _V2_PATH, "v2", _MLSERVER_SETTINGS),
         Peer(
-            "mlserver",
-            ("mlserver", "onnxruntime", "numpy", "setuptools<81"),
-            ("mlserver", "start", "{folder}"),
-            "/v2/models/peer/infer",
-            body_style="v2",
-            environment={
-                "MLSERVER_HTTP_PORT": "{port}",
-                "MLSERVER_GRPC_PORT": "0",
-                "MLSERVER_METRICS_PORT": "0",
-                "MLSERVER_PARALLEL_WORKERS": "0",
-                "MLSERVER_DEBUG": "false",
-            },
+            "mlserver_in_process",
+            _MLSERVER,
+            _MLSERVER_START,
+            _V2_PATH,
+            "v2",
+            {**_MLSERVER_SETTINGS, "MLSERVER_PARALLEL_WORKERS": "0"},
         ),
     )
 }
@@ -81,7 +95,7 @@ def environment_of(peer: Peer) -> Path:
     """The folder with the peer's executables; made on first use. Raises CalledProcessError."""
     if not peer.packages:
         return Path(sys.executable).parent
-    home = ENVIRONMENTS / peer.name
+    home = ENVIRONMENTS / peer.packages[0]  # shared by peers that differ in settings only
     stamp = home / ".packages"
     wanted = "\n".join(peer.packages)
     if not stamp.exists() or stamp.read_text() != wanted:
@@ -115,7 +129,7 @@ def running(peer: Peer, model: Path, folder: Path) -> Iterator[tuple[str, int]]:
             cwd=PEERS, env=environment, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     try:
-        _wait(process, port, folder / "log")
+        _wait(process, f"http://127.0.0.1:{port}", peer.ready_path, folder / "log")
         yield f"http://127.0.0.1:{port}", process.pid
     finally:
         process.terminate()
@@ -142,13 +156,15 @@ def _free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _wait(process: subprocess.Popen[bytes], url: str, path: str, log: Path) -> None:
     deadline = time.monotonic() + START_S_MAX
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            httpx.get(f"http://127.0.0.1:{port}/", trust_env=False, timeout=1)
+            answer = httpx.get(url + path, trust_env=False, timeout=1)
         except httpx.TransportError:
             time.sleep(0.1)
         else:
-            return
+            if path == "/" or answer.status_code == 200:
+                return
+            time.sleep(0.1)
     raise RuntimeError(f"the peer did not start: {log.read_text()[-500:]}")
