@@ -8,15 +8,18 @@ write; readers hand on everything one read brought as one batch.
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 """A longer frame is a broken peer: the connection is closed."""
 
 _HEAD = struct.Struct("<IBQ")
 _ASK = struct.Struct("<IB16sHHHH")
+_ASK_FRAME = struct.Struct("<IBQIB16sHHHH")
+"""``_HEAD`` and ``_ASK``, packed at once."""
 _ANSWER = struct.Struct("<HBH")
+_ANSWER_FRAME = struct.Struct("<IBQHBH")
 
 
 class FrameKind(IntEnum):
@@ -37,8 +40,7 @@ class FrameError(ValueError):
     """The peer does not speak this protocol; the connection cannot go on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """One request. ``remaining_ms`` is what was left of its deadline when it was sent."""
 
     remaining_ms: int
@@ -55,8 +57,7 @@ class Ask:
     explain: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The answer to one ask: a status, headers beyond the content type, and the whole body."""
 
     status: int
@@ -71,39 +72,44 @@ def pack_ask(kind: FrameKind, frame_id: int, ask: Ask) -> bytes:
     """The bytes of a PREDICT or INFER frame."""
     target, principal = ask.target.encode(), ask.principal.encode()
     traceparent = ask.traceparent.encode()
-    head = _ASK.pack(
+    body, headers = ask.body, ask.headers
+    beside = len(target) + len(principal) + len(traceparent) + len(headers) + len(body)
+    head = _ASK_FRAME.pack(
+        _ASK_FRAME.size - 4 + beside,
+        kind,
+        frame_id,
         ask.remaining_ms,
         1 if ask.explain else 0,
         ask.request_id,
         len(target),
         len(principal),
         len(traceparent),
-        len(ask.headers),
+        len(headers),
     )
-    payload = b"".join((head, target, principal, traceparent, ask.headers, ask.body))
-    return _HEAD.pack(9 + len(payload), kind, frame_id) + payload
+    return b"".join((head, target, principal, traceparent, headers, body))
 
 
 def unpack_ask(payload: bytes) -> Ask:
     """The inverse of ``pack_ask`` for the payload. Raises ``FrameError``."""
     try:
-        remaining_ms, flags, request_id, *lengths = _ASK.unpack_from(payload)
-        parts, at = [], _ASK.size
-        for length in lengths:
-            parts.append(payload[at : at + length])
-            at += length
-        if at > len(payload):
+        remaining_ms, flags, request_id, target, principal, trace, headers = _ASK.unpack_from(
+            payload
+        )
+        principal_at = _ASK.size + target
+        trace_at = principal_at + principal
+        headers_at = trace_at + trace
+        body_at = headers_at + headers
+        if body_at > len(payload):
             raise FrameError("an ask is shorter than its lengths say")
-        target, principal, traceparent, headers = parts
         return Ask(
-            remaining_ms=remaining_ms,
-            request_id=request_id,
-            target=target.decode(),
-            principal=principal.decode(),
-            traceparent=traceparent.decode(),
-            headers=headers,
-            body=payload[at:],
-            explain=bool(flags & 1),
+            remaining_ms,
+            request_id,
+            payload[_ASK.size : principal_at].decode(),
+            payload[principal_at:trace_at].decode(),
+            payload[trace_at:headers_at].decode(),
+            payload[headers_at:body_at],
+            payload[body_at:],
+            bool(flags & 1),
         )
     except (struct.error, UnicodeDecodeError) as broken:
         raise FrameError(str(broken)) from broken
@@ -111,11 +117,16 @@ def unpack_ask(payload: bytes) -> Ask:
 
 def pack_answer(frame_id: int, answer: Answer) -> bytes:
     """The bytes of an ANSWER frame."""
-    head = _ANSWER.pack(answer.status, 1 if answer.retryable else 0, len(answer.headers))
-    length = 9 + len(head) + len(answer.headers) + len(answer.body)
-    return b"".join(
-        (_HEAD.pack(length, FrameKind.ANSWER, frame_id), head, answer.headers, answer.body)
+    headers, body = answer.headers, answer.body
+    head = _ANSWER_FRAME.pack(
+        _ANSWER_FRAME.size - 4 + len(headers) + len(body),
+        FrameKind.ANSWER,
+        frame_id,
+        answer.status,
+        1 if answer.retryable else 0,
+        len(headers),
     )
+    return b"".join((head, headers, body))
 
 
 def unpack_answer(payload: bytes) -> Answer:
