@@ -98,7 +98,8 @@ class ServedBatch:
     client_request_ids: tuple[str, ...] = ()
     policy_id: str = ""
     lineage: tuple[dict[str, Any], ...] = ()
-    """For a sample of rows: keys, refs, value bytes, row seq and watermark, for the verifier."""
+    """For a sample of rows, what the feature store verifies them by: ``row``, ``keys``, ``now_us``,
+    ``watermark``, ``service``, ``fingerprint``, and ``refs`` (column name -> ref)."""
 
     def __len__(self) -> int:
         return len(self.event_us)
@@ -132,6 +133,18 @@ def encode_served(batch: ServedBatch) -> bytes:
         for name in (*batch.numbers, *batch.strings)
     ]
     return b"".join(parts)
+
+
+_NO_LINEAGE = b'"lineage":[]}'
+"""How a header without lineage ends."""
+
+
+def carries_lineage(data: bytes) -> bool:
+    """Whether a record holds a sampled row; costs no decoding."""
+    if len(data) < _HEADER.size:
+        return False
+    end = _HEADER.size + _HEADER.unpack_from(data)[1]
+    return data[end - len(_NO_LINEAGE) : end] != _NO_LINEAGE
 
 
 def decode_served(data: bytes) -> ServedBatch:

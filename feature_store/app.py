@@ -6,18 +6,22 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import pyarrow.compute as pc
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from feature_store import metrics
 from feature_store.adapters.engine_by_size import BySizeEngine
 from feature_store.adapters.log_parquet import LogWriter
 from feature_store.adapters.online_redis import RedisStore
 from feature_store.adapters.quarantine_files import QuarantineFiles
+from feature_store.adapters.served_redis import RedisServedLog
 from feature_store.apply import apply_rows
 from feature_store.materialize import Materializer
 from feature_store.online import OnlineReader
 from feature_store.push import Pusher
+from feature_store.replay import Replayer
 from feature_store.retrieve import Jobs
+from feature_store.routes import consistency as consistency_routes
+from feature_store.routes import definitions as definitions_routes
 from feature_store.routes import historical as historical_routes
 from feature_store.routes import knowledge as knowledge_routes
 from feature_store.routes import online as online_routes
@@ -34,97 +38,129 @@ NEWEST_AMONG = 50_000
 """Rows at the log's end among which a start looks for each source's newest."""
 
 
-def build(settings: FeatureStoreSettings, clock: Clock | None = None) -> FastAPI:
-    """The feature store's application. Opens its log (and takes its lock); connects to nothing."""
-    clock = clock or clock_from(settings.clock_file)
-    catalogue = load_catalogue(settings.feature_modules)
-    log = LogWriter(settings.directory / "log", sync=settings.log_sync)
-    readers = PipelinedRedis(settings.redis_url, timeout_ms=settings.read_timeout_ms)
-    writers = PipelinedRedis(settings.redis_url, timeout_ms=settings.write_timeout_ms)
-    store = RedisStore(writers, settings.namespace)
-    materializer = Materializer(catalogue, log.reader, store, apply_rows, clock, settings.namespace)
-    quarantine = QuarantineFiles(settings.directory / "quarantine")
-    disk = ThreadPoolExecutor(1, "feature-log")
-    pusher = Pusher(catalogue, log, quarantine, clock, disk, _newest_us(catalogue, log))
-    reader = OnlineReader(readers, settings.namespace)
-    engine = BySizeEngine(settings.duckdb_from_bytes)
-    retrieving = ThreadPoolExecutor(1, "historical")
-    jobs = Jobs(settings.directory / "jobs", retrieving, settings.jobs_kept_max)
-    verifier = Verifier(catalogue, log.reader, store, reader, engine, clock, settings.namespace)
-    metrics.BUSINESS_TIME.set_function(lambda: clock.now_us() / 1e6)
-    metrics.LOG_SEQ.set_function(lambda: log.last_seq)
-    metrics.APPLIED_SEQ.set_function(materializer.applied_seq)
-    metrics.ONLINE_CONNECTED.set_function(lambda: readers.connected)
-    for source, seconds in _lives_s(catalogue).items():
-        metrics.LIVES_S.labels(source).set(seconds)
+class Parts:
+    """The parts of one process, put together. Opens the log (and takes its lock); no more I/O."""
 
-    plans = online_routes.Plans(catalogue, reader)
+    def __init__(self, settings: FeatureStoreSettings, clock: Clock) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.catalogue = load_catalogue(settings.feature_modules)
+        self.log = LogWriter(settings.directory / "log", sync=settings.log_sync)
+        self.disk = ThreadPoolExecutor(1, "feature-log")
+        self.retrieving = ThreadPoolExecutor(1, "historical")
+        self.engine = BySizeEngine(settings.duckdb_from_bytes)
+        self.quarantine = QuarantineFiles(settings.directory / "quarantine")
+        self.jobs = Jobs(settings.directory / "jobs", self.retrieving, settings.jobs_kept_max)
+        newest_us = _newest_us(self.catalogue, self.log)
+        self.pusher = Pusher(self.catalogue, self.log, self.quarantine, clock, self.disk, newest_us)
+        self._connect()
+        self._measure()
 
-    def redefine(dry_run: bool) -> dict[str, list[str]]:
-        found = load_catalogue(settings.feature_modules, again=True)
-        difference = catalogue.difference(found)
+    def _connect(self) -> None:
+        """What talks to Redis: readers, writers and the replay do not wait for each other."""
+        settings, catalogue, log, clock = self.settings, self.catalogue, self.log.reader, self.clock
+        slow_ms, namespace = settings.write_timeout_ms, settings.namespace
+        self.readers = PipelinedRedis(settings.redis_url, timeout_ms=settings.read_timeout_ms)
+        self.writers = PipelinedRedis(settings.redis_url, timeout_ms=slow_ms)
+        self.replayed = PipelinedRedis(settings.redis_url, timeout_ms=slow_ms)
+        store = RedisStore(self.writers, namespace)
+        self.reader = OnlineReader(self.readers, namespace)
+        self.plans = online_routes.Plans(catalogue, self.reader)
+        self.materializer = Materializer(catalogue, log, store, apply_rows, clock, namespace)
+        self.verifier = Verifier(catalogue, log, store, self.reader, self.engine, clock, namespace)
+        served = RedisServedLog(self.replayed, settings.served_streams, namespace)
+        self.replayer = Replayer(catalogue, log, served, clock)
+
+    def _measure(self) -> None:
+        metrics.BUSINESS_TIME.set_function(lambda: self.clock.now_us() / 1e6)
+        metrics.LOG_SEQ.set_function(lambda: self.log.last_seq)
+        metrics.APPLIED_SEQ.set_function(self.materializer.applied_seq)
+        metrics.ONLINE_CONNECTED.set_function(lambda: self.readers.connected)
+        for view in self.catalogue.views:
+            metrics.begin_parity(view)
+        for source, seconds in _lives_s(self.catalogue).items():
+            metrics.LIVES_S.labels(source).set(seconds)
+
+    def redefine(self, dry_run: bool) -> dict[str, list[str]]:
+        """Read the definitions anew and, unless it is a dry run, adopt them; what differs."""
+        found = load_catalogue(self.settings.feature_modules, again=True)
+        difference = self.catalogue.difference(found)
         if not dry_run:
-            catalogue.adopt(found)
-            plans.forget()
-            materializer.adopt()
+            self.catalogue.adopt(found)
+            self.plans.forget()
+            self.materializer.adopt()
         return difference
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await readers.start()
-        await writers.start()
+    async def life(self, _app: FastAPI) -> AsyncIterator[None]:
+        """Connect, run what runs for ever, and close."""
+        connections = (self.readers, self.writers, self.replayed)
+        for one in connections:
+            await one.start()
+        every_s, replay_every_s = self.settings.verify_every_s, self.settings.replay_every_s
         async with TaskOwner() as tasks:
-            tasks.start("materialize", materializer.run, restart=True)
-            tasks.start("verify", partial(verifier.run, settings.verify_every_s), restart=True)
+            tasks.start("materialize", self.materializer.run, restart=True)
+            tasks.start("verify", partial(self.verifier.run, every_s), restart=True)
+            tasks.start("replay", partial(self.replayer.run, replay_every_s), restart=True)
             yield
-        await readers.stop()
-        await writers.stop()
-        disk.shutdown()
-        retrieving.shutdown(wait=False, cancel_futures=True)
-        log.close()
+        for one in connections:
+            await one.stop()
+        self.disk.shutdown()
+        self.retrieving.shutdown(wait=False, cancel_futures=True)
+        self.log.close()
 
-    def ready() -> list[str]:
-        missing = [] if readers.connected else ["the online store is away"]
-        if not materializer.caught_up_once:
+    def ready(self) -> list[str]:
+        """What is missing before questions can be answered."""
+        missing = [] if self.readers.connected else ["the online store is away"]
+        if not self.materializer.caught_up_once:
             missing.append("the online store is being filled from the log")
         return missing
 
-    return create_app(
-        "feature_store",
-        "What do we know about this entity, as of when, how fresh?",
-        settings,
-        routers=[
-            online_routes.router(plans, reader, clock),
+    def routers(self) -> list[APIRouter]:
+        """Everything that is answered over HTTP."""
+        settings, log = self.settings, self.log.reader
+        return [
+            online_routes.router(self.plans, self.reader, self.clock),
             push_routes.router(
-                pusher,
-                materializer.wait_applied,
-                materializer.poke,
+                self.pusher,
+                self.materializer.wait_applied,
+                self.materializer.poke,
                 arrow_bytes_max=settings.arrow_bytes_max,
                 rows_max=settings.rows_per_push_max,
                 applied_wait_s=settings.applied_wait_s,
             ),
             historical_routes.router(
-                catalogue,
-                log.reader,
-                engine,
-                jobs,
+                self.catalogue,
+                log,
+                self.engine,
+                self.jobs,
                 rows_max=settings.job_rows_max,
                 arrow_bytes_max=settings.arrow_bytes_max,
             ),
+            definitions_routes.router(self.catalogue, self.redefine),
+            consistency_routes.router(self.catalogue, self.verifier, self.replayer),
             knowledge_routes.router(
-                catalogue,
-                log.reader,
-                engine,
-                quarantine,
-                materializer.applied_by_view,
-                pusher.newest_us,
-                verifier,
-                clock,
-                redefine,
+                self.catalogue,
+                log,
+                self.engine,
+                self.quarantine,
+                self.materializer.applied_by_view,
+                self.pusher.newest_us,
+                self.clock,
             ),
-        ],
-        lifespan=lifespan,
-        ready=ready,
+        ]
+
+
+def build(settings: FeatureStoreSettings, clock: Clock | None = None) -> FastAPI:
+    """The feature store's application. Opens its log (and takes its lock); connects to nothing."""
+    parts = Parts(settings, clock or clock_from(settings.clock_file))
+    return create_app(
+        "feature_store",
+        "What do we know about this entity, as of when, how fresh?",
+        settings,
+        routers=parts.routers(),
+        lifespan=parts.life,
+        ready=parts.ready,
     )
 
 

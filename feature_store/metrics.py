@@ -50,9 +50,21 @@ VALUES = Counter(
 )
 PARITY = Counter(
     "feature_parity_total",
-    "Comparisons of what is served with the log: match, stale (the store was behind the log) or "
-    "mismatch (which must never happen).",
+    "Comparisons of served and online values with the log: match, stale (the store was behind the "
+    "log) or mismatch (which must never happen).",
     ["view", "class"],
+    registry=REGISTRY,
+)
+SERVED_SAMPLES = Counter(
+    "feature_served_samples_total",
+    "Rows that inference sampled for verification: judged, let_go (too many at once), "
+    "other_definitions (served by a version whose features are defined otherwise), unreadable.",
+    ["outcome"],
+    registry=REGISTRY,
+)
+SERVED_LAG_S = Gauge(
+    "feature_served_lag_seconds",
+    "How far the newest served record is ahead of the last one that was verified.",
     registry=REGISTRY,
 )
 LOOK_UP_SECONDS = Histogram(
@@ -74,3 +86,9 @@ def count_statuses(view: str, status: npt.NDArray[np.uint8], times: int) -> None
 @cache
 def _values(view: str, code: int) -> Counter:
     return VALUES.labels(view, STATUSES[code])
+
+
+def begin_parity(view: str) -> None:
+    """Show a view's classes from the start: a counter that appears at 1 has not increased."""
+    for verdict in ("match", "stale", "mismatch"):
+        PARITY.labels(view, verdict)

@@ -118,3 +118,16 @@ class OnlineStore(Protocol):
 
     async def fields_of(self, field: bytes) -> list[tuple[bytes, bytes]]:
         """Every (hash, value) that has the field; for audits."""
+
+
+class ServedLog(Protocol):
+    """What inference served, record by record. Methods raise ``RedisAway``."""
+
+    async def read(self) -> list[bytes]:
+        """The next records that carry lineage, a bounded number of them; none when all are read."""
+
+    async def done(self) -> None:
+        """What was read so far need not be read again."""
+
+    async def lag_s(self) -> float:
+        """How far the newest record is ahead of what was read."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from kit.settings import ServiceSettings
+from kit.settings import CommaList, ServiceSettings
 
 
 class FeatureStoreSettings(ServiceSettings):
@@ -33,6 +33,13 @@ class FeatureStoreSettings(ServiceSettings):
     jobs_kept_max: int = Field(default=32, ge=1, description="Finished jobs kept, newest first.")
     verify_every_s: float = Field(
         default=30.0, gt=0, description="Pause between two comparisons of Redis with the log."
+    )
+    served_streams: CommaList = Field(
+        default=("ll:served",),
+        description="Partitions of the served log whose sampled rows are verified; none: no such.",
+    )
+    replay_every_s: float = Field(
+        default=2.0, gt=0, description="Pause between two looks for newly served rows."
     )
     duckdb_from_bytes: int = Field(
         default=2 * 1024**3,

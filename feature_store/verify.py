@@ -1,16 +1,13 @@
-"""Prove that what is served is what the log says: by samples all the time, by buckets on demand.
+"""Prove that the online store is what the log says: by samples all the time, all keys on demand.
 
-Integrity and freshness are judged apart. A value that differs from the log *as far as it was
-applied* is a mismatch, for which the tolerance is zero; one that only lacks rows which were not
-applied yet is stale, for which there is an objective.
+What differs from the log *as far as it was applied* is a mismatch, and must never be.
 """
 
 import asyncio
-import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +29,6 @@ from shared_features.canonical import describe_view, fingerprint, view_dtypes
 
 _log = get_logger(__name__)
 
-Class = Literal["match", "stale", "mismatch"]
 BUCKETS = 256
 KEYS_PER_LOOK_UP = 2000
 KEYS_SAMPLED = 200
@@ -56,17 +52,6 @@ class Audit:
     mismatches_total: int = 0
     orphans: int = 0
     """Hashes that hold the view although the log has no row of their key."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What was once served: a row's keys, when, how far the log was applied, and the answers."""
-
-    keys: Mapping[str, Any]
-    at_us: int
-    applied_seq: int
-    values: Mapping[str, Any]
-    """Ref -> value (None: none), as it was served."""
 
 
 class Verifier:
@@ -181,44 +166,6 @@ class Verifier:
         printed = view_field(fingerprint(describe_view(view)))
         held = await self._store.fields_of(printed)
         return sum(key not in known for key, _ in held)
-
-    async def check_served(self, sample: Sample) -> dict[str, Class]:
-        """Each ref of a served row, judged: by the log as it was applied, then by the whole log."""
-        refs = list(sample.values)
-        service = self._catalogue.compile_refs(refs)
-        verdicts: dict[str, Class] = {}
-        for read_index, read in enumerate(service.reads):
-            parts = [sample.keys.get(column) for column in read.key_columns]
-            view = read.view
-            pinned = await asyncio.to_thread(
-                self._offline, view, [tuple(parts)], sample.at_us, sample.applied_seq
-            )
-            whole = await asyncio.to_thread(
-                self._offline, view, [tuple(parts)], sample.at_us, self._log.last_seq()
-            )
-            for feature in service.features:
-                if feature.read != read_index:
-                    continue
-                served = sample.values[feature.ref]
-                verdict = _judge(served, pinned, whole, feature.feature)
-                PARITY.labels(view.name, verdict).inc()
-                verdicts[feature.ref] = verdict
-        return verdicts
-
-
-def _judge(served: Any, pinned: Joined, whole: Joined, feature: str) -> Class:
-    if _bits(served) != _bits(pinned[feature].values[0].as_py()):
-        return "mismatch"
-    return "match" if _bits(served) == _bits(whole[feature].values[0].as_py()) else "stale"
-
-
-def _bits(value: Any) -> bytes:
-    if isinstance(value, bool) or value is None:
-        return repr(value).encode()
-    if isinstance(value, int | float):
-        number = float(value)
-        return b"nan" if number != number else struct.pack("<d", number)  # noqa: PLR0124 - NaN
-    return repr(value).encode()
 
 
 def _key_type(dtype: str) -> pa.DataType:

@@ -149,6 +149,7 @@ def _lineage(served: Served, watermark: int) -> dict[str, Any]:
         "now_us": served.now_us,
         "watermark": watermark,
         "service": loaded.manifest.feature_service,
+        "fingerprint": loaded.manifest.feature_fingerprint,
         "keys": {key: row.get(key) for key in loaded.manifest.entity_keys},
         "refs": loaded.inputs.refs,
     }

@@ -1,9 +1,17 @@
 """A served record comes back by bits, and a broken one is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from contracts.served import CACHED, ServedBatch, decode_served, encode_served
+from contracts.served import (
+    CACHED,
+    ServedBatch,
+    carries_lineage,
+    decode_served,
+    encode_served,
+)
 
 
 def batch(rows: int = 3) -> ServedBatch:
@@ -48,3 +56,10 @@ def test_a_record_comes_back_by_bits() -> None:
 def test_a_torn_record_is_refused(cut: int) -> None:
     with pytest.raises(ValueError, match=r"."):
         decode_served(encode_served(batch())[:cut])
+
+
+def test_whether_a_record_carries_lineage_is_seen_without_decoding_it() -> None:
+    sampled = replace(batch(), lineage=({"row": 0, "refs": {}},))
+    assert carries_lineage(encode_served(sampled))
+    assert not carries_lineage(encode_served(batch()))
+    assert not carries_lineage(b"")

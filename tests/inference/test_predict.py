@@ -65,6 +65,7 @@ async def test_a_sample_of_rows_is_logged_with_what_replays_it(house: House) -> 
     assert lineage["watermark"] == 41
     assert lineage["keys"] == {"account": "b"}
     assert lineage["refs"]["f3"] == "stats:f3"
+    assert lineage["fingerprint"] == house.load("1").manifest.feature_fingerprint
 
 
 async def test_an_unknown_entity_is_answered_and_the_answer_says_so(house: House) -> None:
