@@ -9,7 +9,7 @@ from inference.domain.answers import invalid_row
 from inference.domain.asked import Arrival, Asked, Group, Mixed
 from inference.domain.fleet import Fleet, ServedModel
 from inference.domain.instances import ERRORS_MAX, FieldError, FieldRefused, Row
-from inference.domain.split import unit_of
+from inference.domain.split import units_of
 from inference.ports import Routed
 from kit.problems import Problem
 
@@ -59,13 +59,10 @@ def rows_of(body: bytes) -> list[Row]:
         )
     if len(instances) > ROWS_MAX:
         raise Problem(ProblemCode.INVALID_INPUT, f"At most {ROWS_MAX} rows a request.")
-    cells = 0
-    for index, row in enumerate(instances):
-        if type(row) is not dict:
-            error = FieldError(index, "", "not-an-instance")
-            raise _invalid([error])
-        cells += len(row)
-    if cells > CELLS_MAX:
+    if set(map(type, instances)) != {dict}:
+        first = next(at for at, row in enumerate(instances) if type(row) is not dict)
+        raise _invalid([FieldError(first, "", "not-an-instance")])
+    if sum(map(len, instances)) > CELLS_MAX:
         raise Problem(ProblemCode.INVALID_INPUT, f"At most {CELLS_MAX} cells a request.")
     return instances
 
@@ -100,7 +97,7 @@ def _split(model: ServedModel, epoch: int, several: list[Asked]) -> list[Group]:
 
     keys = model.unit_key
     for asked in several:
-        units = [unit_of([row.get(key) for key in keys]) for row in asked.rows]
+        units = units_of(asked.rows, keys)
         arms = model.split.arms_of(units)
         first = arms[0]
         if len(arms) <= GROUP_ROWS_MAX and arms.count(first) == len(arms):

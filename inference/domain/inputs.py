@@ -80,6 +80,7 @@ class InputPlan:
         self.refs = {
             source.column.name: source.key for source in sources if source.kind == "feature"
         }
+        self._read = tuple(self.refs.values())
         assert manifest.tensors.layout != "matrix" or not self._text, "a matrix holds no text"
 
     def take(
@@ -90,39 +91,88 @@ class InputPlan:
         rows: int,
     ) -> Taken:
         """Gather the inputs of ``rows`` rows. ``features`` is None when the store is away."""
-        numbers = np.empty((len(self._numeric), rows), np.float64)
+        numbers = self._numbers(request, features, on_demand, rows)
+        strings = self._strings(request, features, on_demand, rows)
+        clean = self._all_present(numbers, strings, features)
         statuses = np.zeros((len(self.names), rows), np.uint8)
-        strings: list[list[str | None]] = []
-        for index, source in enumerate(self._numeric):
-            if source.kind == "feature":
-                if features is None:
-                    numbers[index] = np.nan
-                    statuses[index] = UNAVAILABLE
-                else:
-                    found = features[source.key]
-                    numbers[index] = found.values
-                    statuses[index] = found.status
-            else:
-                given = request if source.kind == "request" else on_demand
-                numbers[index] = given[source.key]
-                np.isnan(numbers[index], out=statuses[index], casting="unsafe")
-        for index, source in enumerate(self._text, len(self._numeric)):
-            if source.kind == "feature":
-                strings.append([None] * rows if features is None else [])
-                if features is None:
-                    statuses[index] = UNAVAILABLE
-                else:
-                    strings[-1].extend(features[source.key].values)
-                    statuses[index] = features[source.key].status
-            else:
-                given = request if source.kind == "request" else on_demand
-                strings.append(list(given[source.key]))
-                statuses[index] = [value is None for value in strings[-1]]
         outcome = np.zeros(rows, np.uint8)
-        clean = not statuses.any()
         if not clean:
-            self._apply_policies(numbers, strings, statuses, outcome)
+            self._judge(numbers, strings, statuses, features)
+            clean = not statuses.any()
+            if not clean:
+                self._apply_policies(numbers, strings, statuses, outcome)
         return Taken(numbers, tuple(strings), statuses, outcome, clean)
+
+    def _numbers(
+        self,
+        request: Mapping[str, Values],
+        features: Features,
+        on_demand: Mapping[str, Any],
+        rows: int,
+    ) -> Floats:
+        """All numeric inputs in one call: an assignment a column costs a row of 20 inputs 16 µs."""
+        columns: list[Any] = []
+        for source in self._numeric:
+            if source.kind == "request":
+                columns.append(request[source.key])
+            elif source.kind == "on_demand":
+                columns.append(on_demand[source.key])
+            elif features is None:
+                columns.append(np.full(rows, np.nan))
+            else:
+                columns.append(features[source.key].values)
+        if not columns:
+            return np.empty((0, rows))
+        found: Floats = np.concatenate(columns, dtype=np.float64, casting="unsafe")
+        return found.reshape(len(columns), rows)
+
+    def _strings(
+        self,
+        request: Mapping[str, Values],
+        features: Features,
+        on_demand: Mapping[str, Any],
+        rows: int,
+    ) -> list[list[str | None]]:
+        found: list[list[str | None]] = []
+        for source in self._text:
+            if source.kind == "request":
+                found.append(list(request[source.key]))
+            elif source.kind == "on_demand":
+                found.append(list(on_demand[source.key]))
+            elif features is None:
+                found.append([None] * rows)
+            else:
+                found.append(list(features[source.key].values))
+        return found
+
+    def _all_present(
+        self, numbers: Floats, strings: list[list[str | None]], features: Features
+    ) -> bool:
+        """True where nothing at all is missing, which is the usual case."""
+        if features is None and self.refs:
+            return False
+        if features is not None:
+            # The columns of one view mostly share their statuses.
+            shared = {id(found): found for ref in self._read for found in [features[ref].status]}
+            if any(status.any() for status in shared.values()):
+                return False
+        return not any(None in text for text in strings) and not np.isnan(numbers).any()
+
+    def _judge(
+        self,
+        numbers: Floats,
+        strings: list[list[str | None]],
+        statuses: Bytes,
+        features: Features,
+    ) -> None:
+        """Fill in the statuses: the store's own, and NULL_VALUE where others gave nothing."""
+        for index, source in enumerate((*self._numeric, *self._text)):
+            if source.kind == "feature":
+                statuses[index] = UNAVAILABLE if features is None else features[source.key].status
+            elif source.is_text:
+                statuses[index] = [text is None for text in strings[index - len(self._numeric)]]
+            else:
+                np.isnan(numbers[index], out=statuses[index], casting="unsafe")
 
     def _apply_policies(
         self,

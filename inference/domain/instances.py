@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from operator import itemgetter
 from typing import Any, Literal
 
@@ -126,7 +127,7 @@ Values = list[Any] | npt.NDArray[np.float64]
 """A column: floats as an array, everything else as a list."""
 
 
-def _floats(values: tuple[Any, ...]) -> npt.NDArray[np.float64] | None:
+def _floats(values: Sequence[Any]) -> npt.NDArray[np.float64] | None:
     try:
         return np.array(values, np.float64)
     except OverflowError:  # an integer beyond every float
@@ -173,26 +174,43 @@ class InstanceSchema:
     """The fields that one model version needs; others are ignored, because which version answers
     is decided by the platform, not by the caller."""
 
-    __slots__ = ("_take_all", "fields")
+    __slots__ = ("_floats", "_limits", "_others", "_take_floats", "fields")
 
     def __init__(self, fields: Sequence[InstanceField]) -> None:
         self.fields = tuple(fields)
-        names = [field.name for field in fields]
-        self._take_all = itemgetter(*names) if len(names) > 1 else None
+        floats = [one for one in fields if one.dtype in _FLOATS and not one.nullable]
+        if len(floats) < 2:
+            floats = []  # an itemgetter of one gives no tuple
+        self._floats = [one.name for one in floats]
+        self._limits = np.array([_FLOATS[one.dtype] for one in floats])
+        self._take_floats = itemgetter(*self._floats) if floats else None
+        self._others = tuple(one for one in fields if one not in floats)
 
     def columns(self, rows: Sequence[Row]) -> dict[str, Values]:
         """Every field's values. Raises ``FieldRefused`` or ``KeyError`` when any does not fit;
         ``errors`` then says which."""
         if not self.fields:
             raise FieldRefused("not-an-instance")
-        if self._take_all is not None:
-            taken = list(zip(*map(self._take_all, rows), strict=True))
-        else:
-            taken = [tuple(row[field.name] for row in rows) for field in self.fields]
-        return {
-            field.name: field.whole(values)
-            for field, values in zip(self.fields, taken, strict=True)
-        }
+        columns = self._all_floats(rows)
+        fields = self.fields if columns is None else self._others
+        columns = columns or {}
+        for field in fields:
+            columns[field.name] = field.whole(tuple([row[field.name] for row in rows]))
+        return columns
+
+    def _all_floats(self, rows: Sequence[Row]) -> dict[str, Values] | None:
+        """All float fields at once (a column at a time costs a row of ten 25 µs instead of 8); None
+        where any value is odd. Raises ``KeyError``."""
+        if self._take_floats is None:
+            return None
+        cells = list(chain.from_iterable(map(self._take_floats, rows)))
+        values = _floats(cells) if set(map(type, cells)) <= _NUMBERS else None
+        if values is None:
+            return None
+        matrix = values.reshape(len(rows), len(self._floats))
+        if not (np.abs(matrix) <= self._limits).all():
+            return None
+        return dict(zip(self._floats, matrix.T, strict=True))
 
     def errors(self, rows: Sequence[object], first: int = 0) -> list[FieldError]:
         """What is wrong with these rows, at most ``ERRORS_MAX``; empty when ``columns`` works.

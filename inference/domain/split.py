@@ -1,8 +1,9 @@
 """Which arm a unit falls into."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from contracts.assignment import BUCKETS, bucket_of
 from contracts.routing import ModelRoute
@@ -51,6 +52,15 @@ def unit_of(values: Sequence[object]) -> str:
     if len(parts) == 1:
         return parts[0]
     return "|".join([_escaped(part) if "|" in part or "\\" in part else part for part in parts])
+
+
+def units_of(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
+    """``unit_of`` the key values of each row; one key that is a text costs no call a row."""
+    if len(keys) == 1:
+        texts: list[Any] = [row.get(keys[0]) for row in rows]
+        if set(map(type, texts)) == {str}:
+            return texts
+    return [unit_of([row.get(key) for key in keys]) for row in rows]
 
 
 def _escaped(part: str) -> str:

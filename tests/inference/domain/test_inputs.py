@@ -48,6 +48,18 @@ def test_a_store_that_is_away_stays_visible_through_a_default() -> None:
     assert taken.statuses.tolist() == [[STATUS["UNAVAILABLE"]] * 2]
 
 
+def test_a_nan_that_the_store_holds_is_present_and_one_of_a_function_is_null() -> None:
+    columns = [
+        InputColumn(name="x", dtype="float64", source="v:x", on_missing="default", default=7.5),
+        InputColumn(name="y", dtype="float64", source="on_demand:y"),
+    ]
+    held = {"v:x": found(np.array([np.nan, 1.0]), "PRESENT", "PRESENT")}
+    taken = plan_of(*columns).take({}, held, {"y": np.array([1.0, np.nan])}, 2)
+    assert np.isnan(taken.numbers).tolist() == [[True, False], [False, True]]
+    assert taken.statuses.tolist() == [[0, 0], [0, STATUS["NULL_VALUE"]]]
+    assert not taken.clean
+
+
 def test_sources_are_told_apart() -> None:
     columns = (
         InputColumn(name="a", dtype="float32", source="v:x"),

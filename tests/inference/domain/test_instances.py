@@ -104,6 +104,36 @@ def test_errors_are_named_exactly_when_columns_cannot_be_taken(rows: list[Any]) 
     assert taken == (not errors)
 
 
+WIDE = InstanceSchema(
+    [
+        InstanceField("k", "string", nullable=True),
+        InstanceField("x", "float64"),
+        InstanceField("y", "float32"),
+        InstanceField("n", "int64"),
+    ]
+)
+number = st.floats(-1e39, 1e39) | st.integers(-(10**40), 10**40) | st.just(10**400) | st.booleans()
+wide_rows = st.lists(
+    st.fixed_dictionaries(
+        {"k": st.none() | st.text(max_size=3), "x": number, "y": number, "n": st.integers()}
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(wide_rows)
+def test_floats_taken_all_at_once_are_what_they_are_one_by_one(rows: list[Any]) -> None:
+    try:
+        expected = {one.name: [one.take(row) for row in rows] for one in WIDE.fields}
+    except FieldRefused:
+        with pytest.raises(FieldRefused):
+            WIDE.columns(rows)
+        return
+    assert {name: list(values) for name, values in WIDE.columns(rows).items()} == expected
+
+
 def test_no_more_than_twenty_errors_are_listed_and_none_shows_a_value() -> None:
     errors = SCHEMA.errors([{"k": "secret", "x": "secret"}] * 50)
     assert len(errors) == ERRORS_MAX

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from contracts.assignment import BUCKETS
 from contracts.routing import Arm, ModelRoute
-from inference.domain.split import split_of, unit_of
+from inference.domain.split import split_of, unit_of, units_of
 
 UNITS = [f"unit-{index}" for index in range(4_000)]
 
@@ -52,3 +52,9 @@ def test_different_keys_never_make_the_same_unit(
 
     if len(one) == len(two):
         assert (unit_of(one) == unit_of(two)) == (plain(one) == plain(two))
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("ab"), st.none() | st.text(max_size=3))))
+def test_units_of_many_rows_are_those_of_each(rows: list[dict[str, str | None]]) -> None:
+    for keys in (("a",), ("a", "b"), ()):
+        assert units_of(rows, keys) == [unit_of([row.get(key) for key in keys]) for row in rows]
