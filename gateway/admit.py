@@ -1,8 +1,8 @@
 """Who comes in: a proven caller, within its scopes, its limit and its share in flight."""
 
 from contracts.problems import ProblemCode
-from gateway.authenticate import Authenticate, Principal, credential_in
-from gateway.domain.exchange import Reply
+from gateway.authenticate import Authenticate, Principal, credential_in, mark_of
+from gateway.domain.exchange import Preamble, Reply
 from gateway.limit import Account, Limit
 from gateway.metrics import IN_FLIGHT, REFUSED
 from kit.deadline import Deadline
@@ -31,14 +31,18 @@ class Admission:
         self._in_flight = 0
         IN_FLIGHT.set_function(lambda: self._in_flight)
 
-    def principal_now(self, authorization: bytes | None, api_key: bytes | None) -> Principal | None:
+    def principal_now(self, preamble: Preamble) -> Principal | None:
         """The caller, or None when only ``principal`` can tell. Raises ``Problem``."""
-        return self.authenticate.now(credential_in(authorization, api_key))
+        credential = preamble.credential
+        if credential is None:
+            credential = credential_in(preamble.authorization, preamble.api_key)
+            preamble.credential, preamble.mark = credential, mark_of(credential)
+        return self.authenticate.now(credential, preamble.mark)
 
-    async def principal(self, authorization: bytes | None, api_key: bytes | None) -> Principal:
+    async def principal(self, preamble: Preamble) -> Principal:
         """The caller. Raises ``Problem`` (unauthenticated)."""
-        credential = credential_in(authorization, api_key)
-        return self.authenticate.now(credential) or await self.authenticate.later(credential)
+        known = self.principal_now(preamble)
+        return known or await self.authenticate.later(preamble.credential or b"")
 
     def deadline(self, timeout_ms: bytes | None) -> Deadline:
         """When the answer is worth nothing any more. Raises ``Problem`` (invalid-input)."""

@@ -31,7 +31,7 @@ class Forward:
 
     async def admit(self, question: Question, scope: str) -> Principal:
         """The caller, who holds ``scope`` and has paid one row. Raises ``Problem``."""
-        principal = await self._admission.principal(question.authorization, question.api_key)
+        principal = await self._admission.principal(question.preamble)
         if not may(principal.caller, scope):
             raise Problem(ProblemCode.FORBIDDEN, f"This needs the scope {scope}.")
         await self._admission.limit.spend(self._admission.account(principal), 1)
@@ -67,9 +67,9 @@ class Forward:
             raise Problem(ProblemCode.BAD_UPSTREAM, detail) from None
 
     def _deadline(self, question: Question, seconds_max: float) -> Deadline:
-        if question.timeout_ms is None:
+        if question.preamble.timeout_ms is None:
             return Deadline.after_ms(seconds_max * 1000)
-        return self._admission.deadline(question.timeout_ms)
+        return self._admission.deadline(question.preamble.timeout_ms)
 
 
 def caller_headers(principal: Principal, request_id: str) -> dict[str, str]:

@@ -50,14 +50,14 @@ class Infer:
 
     async def _answer(self, asked: InferQuestion) -> Reply:
         admission, question = self._admission, asked.question
-        deadline = admission.deadline(question.timeout_ms)
+        deadline = admission.deadline(question.preamble.timeout_ms)
         if asked.scope == OPEN:
             answer = await self._replicas.ask(
                 FrameKind.INFER, self._pack(asked, "anonymous", b"", deadline.remaining_ms()), 1,
                 deadline,
             )  # fmt: skip
             return Reply(answer.status, answer.body, parse_lines(answer.headers))
-        principal = await admission.principal(question.authorization, question.api_key)
+        principal = await admission.principal(question.preamble)
         admission.enter(principal)
         try:
             if not may(principal.caller, ANY_PREDICT):
@@ -93,7 +93,7 @@ class Infer:
             request_id=bytes.fromhex(asked.question.request_id),
             target=f"{asked.method} {asked.target}",
             principal=principal,
-            traceparent=trace_of(asked.question.traceparent, asked.question.request_id),
+            traceparent=trace_of(asked.question.preamble.traceparent, asked.question.request_id),
             headers=lines.encode("latin-1"),
             body=body,
         )

@@ -51,7 +51,7 @@ class Once:
         if not 1 <= len(key) <= KEY_BYTES_MAX:
             detail = f"An Idempotency-Key has 1 to {KEY_BYTES_MAX} bytes."
             raise Problem(ProblemCode.INVALID_INPUT, detail)
-        principal = await self._admission.principal(question.authorization, question.api_key)
+        principal = await self._admission.principal(question.preamble)
         return f"{principal.account}:{hashlib.sha256(key).hexdigest()}"
 
     async def _settle(self, name: str, mark: bytes, reply: Reply) -> None:

@@ -10,6 +10,7 @@ from gateway.limit import Account
 from gateway.metrics import ROWS
 from gateway.ports import Replicas
 from kit.deadline import Deadline
+from kit.errand import IN_A_TASK
 from kit.problems import Problem
 
 CLIENT_REQUEST_ID_BYTES_MAX = 128
@@ -29,21 +30,24 @@ class Predict:
 
     async def __call__(self, question: Question) -> Reply:
         """The answer to one question."""
-        admission = self._admission
+        admission, preamble = self._admission, question.preamble
         try:
-            deadline = admission.deadline(question.timeout_ms)
-            principal = admission.principal_now(question.authorization, question.api_key)
+            deadline = admission.deadline(preamble.timeout_ms)
+            principal = admission.principal_now(preamble)
             if principal is None:
-                principal = await admission.principal(question.authorization, question.api_key)
+                await IN_A_TASK
+                principal = await admission.principal(preamble)
             admission.enter(principal)
             try:
                 if len(question.body) <= self._inline_bytes_max:
                     envelope = read_envelope(question.body)
                 else:
+                    await IN_A_TASK
                     envelope = await self._off_loop(question.body)
                 admission.check_model(principal, envelope.model)
                 account = admission.account(principal)
                 if not admission.limit.spend_now(account, envelope.rows):
+                    await IN_A_TASK
                     await admission.limit.spend(account, envelope.rows)
                 ask = _pack(question, envelope, principal.caller.principal, deadline)
                 try:
@@ -73,13 +77,14 @@ class Predict:
 
 
 def _pack(question: Question, envelope: Envelope, principal: str, deadline: Deadline) -> Ask:
+    preamble = question.preamble
     return Ask(
         remaining_ms=max(1, int(deadline.remaining_ms())),
         request_id=bytes.fromhex(question.request_id),
         target=envelope.model,
         principal=principal,
-        traceparent=trace_of(question.traceparent, question.request_id),
-        headers=(question.client_request_id or b"")[:CLIENT_REQUEST_ID_BYTES_MAX],
+        traceparent=trace_of(preamble.traceparent, question.request_id),
+        headers=(preamble.client_request_id or b"")[:CLIENT_REQUEST_ID_BYTES_MAX],
         body=envelope.body,
-        explain=question.explain,
+        explain=preamble.explain,
     )

@@ -1,8 +1,10 @@
 """What all connections of the edge share: limits, the verb behind the fast lane, the sweep."""
 
+import contextvars
+import os
 import random
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -59,6 +61,8 @@ class Edge:
         self.fast_lane = fast_lane
         self.connections_max = connections_max
         self.connections: set[Connection] = set()
+        self.context = contextvars.Context()
+        self.request_ids = _request_ids()
         self._access_log_share = access_log_share
         self._date: object = None
         self._date_lines = b""
@@ -112,6 +116,14 @@ class Edge:
             headers["content-type"] = PROBLEM_MEDIA_TYPE
         pairs = tuple((name.encode(), value.encode()) for name, value in headers.items())
         return self.render(Reply(code.status, body, pairs), request_id, default, keep_alive=False)
+
+
+def _request_ids() -> Iterator[str]:
+    """Random, 32 hexadecimal digits; 256 from one call to the system, which takes 2 µs alone."""
+    while True:
+        block = os.urandom(4096).hex()
+        for at in range(0, 8192, 32):
+            yield block[at : at + 32]
 
 
 OURS = Problem(ProblemCode.INTERNAL, "This is our fault; the logs know more.")

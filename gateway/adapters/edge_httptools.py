@@ -6,10 +6,7 @@ what is special (pipelining, Expect, a slow reader) goes the ordinary way.
 """
 
 import asyncio
-import os
-import sys
 import time
-from collections.abc import Coroutine
 from typing import Any
 
 import httptools
@@ -18,9 +15,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from contracts.problems import ProblemCode
 from gateway.adapters.edge import FULL, OURS, SLOW_BODY, SLOW_HEAD, UNREADABLE, Edge
 from gateway.domain.access import CONTROL_BYTES_MAX, PREDICT_BYTES_MAX, rule_for
-from gateway.domain.exchange import Question, Reply, explains
+from gateway.domain.exchange import Question, Reply, preamble_of
 from gateway.domain.head import Fault, fault_in_head
 from gateway.metrics import PREDICT_SECONDS, REQUESTS
+from kit.errand import Errand
 from kit.logs import get_logger
 from kit.problems import problem_body
 
@@ -34,15 +32,6 @@ DRAIN_IDLE_S = 0.5
 LINGER_S_MAX = 2.0
 LINGER_BYTES_MAX = 64 * 1024 * 1024
 """A refused caller may go on sending for a moment, unheard, so that it can read why."""
-
-
-def _begin(
-    answer: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop
-) -> "asyncio.Task[None]":
-    """A task that starts at once where Python can do that (3.12), not in the loop's next turn."""
-    if sys.version_info >= (3, 12):
-        return asyncio.Task(answer, loop=loop, eager_start=True)
-    return loop.create_task(answer)
 
 
 class _Refused(Exception):
@@ -77,7 +66,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self.url = b""
         self.known_host: bytes | None = None
         self.lane = _LaneCycle()
-        self.lane_task: asyncio.Task[None] | None = None
+        self.lane_errand: Errand | None = None
         self.lane_fields: dict[bytes, bytes] | None = None
         self.lane_parts: list[bytes] = []
 
@@ -91,8 +80,8 @@ class EdgeProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.edge.connections.discard(self)
         super().connection_lost(exc)
-        if self.lane_task is not None and not self.lane.response_complete:
-            self.lane_task.cancel()
+        if self.lane_errand is not None and not self.lane.response_complete:
+            self.lane_errand.cancel()
 
     # Reading
 
@@ -221,20 +210,9 @@ class EdgeProtocol(HttpToolsProtocol):
         lane.response_complete = False
         lane.keep_alive = self.parser.should_keep_alive() and not self.draining
         self.cycle = lane  # type: ignore[assignment]  # has what uvicorn reads of a cycle
-        get = fields.get
-        question = Question(
-            request_id=os.urandom(16).hex(),
-            authorization=get(b"authorization"),
-            api_key=get(b"x-api-key"),
-            timeout_ms=get(b"x-request-timeout-ms"),
-            client_request_id=get(b"x-request-id"),
-            traceparent=get(b"traceparent"),
-            body=parts[0] if len(parts) == 1 else b"".join(parts),
-            explain=explains(self.url[9:]),
-        )
-        self.lane_task = task = _begin(self._answer(question), self.loop)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        question = Question(next(self.edge.request_ids), preamble_of(fields, self.url[9:]), body)
+        self.lane_errand = Errand(self._answer(question), self.loop, self.edge.context)
 
     # Answering
 

@@ -1,6 +1,7 @@
 """One exchange with a caller: what was asked, what is answered; no protocol in it."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -8,19 +9,42 @@ JSON_HEADERS: Headers = ((b"content-type", b"application/json"),)
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
+class Preamble:
+    """What the head of a request says, as far as the hot path cares."""
+
+    authorization: bytes | None = None
+    api_key: bytes | None = None
+    timeout_ms: bytes | None = None
+    client_request_id: bytes | None = None
+    traceparent: bytes | None = None
+    explain: bool = False
+    credential: bytes | None = None
+    """Of the headers above, and its mark, once they were looked at (``gateway.admit``)."""
+    mark: bytes | None = None
+
+
+def preamble_of(fields: Mapping[bytes, bytes], query: bytes) -> Preamble:
+    """From headers (names in lower case) and the query."""
+    get = fields.get
+    return Preamble(
+        get(b"authorization"),
+        get(b"x-api-key"),
+        get(b"x-request-timeout-ms"),
+        get(b"x-request-id"),
+        get(b"traceparent"),
+        explains(query),
+    )
+
+
+@dataclass(slots=True, eq=False)
 class Question:
-    """What a caller sent, as far as the hot path cares."""
+    """What a caller sent. Requests with the same head may share one preamble."""
 
     request_id: str
     """32 hexadecimal digits, made here."""
-    authorization: bytes | None
-    api_key: bytes | None
-    timeout_ms: bytes | None
-    client_request_id: bytes | None
-    traceparent: bytes | None
-    body: bytes
-    explain: bool = False
+    preamble: Preamble
+    body: bytes = b""
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from contracts.identity import SERVICE_TOKEN_HEADER
 from contracts.problems import ProblemCode
 from gateway.admit import problem_reply
 from gateway.domain.access import OPEN, Rule, brings_no_body, methods_of, rule_for, scope_for
-from gateway.domain.exchange import Question, Reply, explains
+from gateway.domain.exchange import Question, Reply, preamble_of
 from gateway.forward import Forward, caller_headers, passes
 from gateway.infer import Infer, InferQuestion, error_reply
 from gateway.metrics import REQUESTS
@@ -169,18 +169,8 @@ class Door:
 
 def question_of(scope: Scope) -> Question:
     """What the request's headers say; the body comes later."""
-    fields = dict(scope["headers"])
-    query = scope.get("query_string", b"")
-    return Question(
-        request_id=secrets.token_hex(16),
-        authorization=fields.get(b"authorization"),
-        api_key=fields.get(b"x-api-key"),
-        timeout_ms=fields.get(b"x-request-timeout-ms"),
-        client_request_id=fields.get(b"x-request-id"),
-        traceparent=fields.get(b"traceparent"),
-        body=b"",
-        explain=explains(query),
-    )
+    preamble = preamble_of(dict(scope["headers"]), scope.get("query_string", b""))
+    return Question(secrets.token_hex(16), preamble)
 
 
 async def _whole(receive: Receive, bytes_max: int) -> bytes:
