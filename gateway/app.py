@@ -1,6 +1,7 @@
 """Wiring: the only place of the gateway that constructs things. Constructing does no I/O."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,7 +22,7 @@ from gateway.adapters.replicas_frames import ReplicasFrames
 from gateway.adapters.upstream_httpx import UpstreamHttpx
 from gateway.admit import Admission
 from gateway.authenticate import Authenticate
-from gateway.domain.access import PREDICT_BYTES_MAX, Service
+from gateway.domain.access import OPEN, PREDICT_BYTES_MAX, Service, rule_for, scope_for
 from gateway.domain.envelope import Envelope, read_envelope
 from gateway.domain.gcra import Policy
 from gateway.domain.head import HeadLimits
@@ -40,6 +41,7 @@ from kit.clock import Clock, SystemClock
 from kit.redis_pipeline import PipelinedRedis
 from kit.tasks import TaskOwner, periodic
 
+_PARAMETER = re.compile(r"\{\w+\}")
 KEYS_TIMEOUT_MS = 500.0
 LIMIT_SWEEP_S = 0.5
 EDGE_SWEEP_S = 0.5
@@ -211,6 +213,11 @@ def _document(app: FastAPI) -> None:
         schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
         schemes["ApiKey"] = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
         schemes["Bearer"] = {"type": "http", "scheme": "bearer"}
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
+                rule = rule_for(_PARAMETER.sub("x", path))
+                if rule is not None and scope_for(rule, method.upper()) != OPEN:
+                    operation["security"] = [{"ApiKey": []}, {"Bearer": []}]
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it

@@ -28,6 +28,9 @@ _IDLE, _HEAD, _BODY = range(3)
 QUICK_HEAD_BYTES = 8 * 1024
 """A message that fits in so many bytes breaks no limit of the head."""
 
+FRAMING_BYTES_MAX = 64 * 1024
+"""What chunk sizes and extensions may take, besides as many bytes again as the body has."""
+
 DRAIN_IDLE_S = 0.5
 LINGER_S_MAX = 2.0
 LINGER_BYTES_MAX = 64 * 1024 * 1024
@@ -57,7 +60,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self.reading = _IDLE
         self.since = self.loop.time()
         self.head_bytes = self.chunk_bytes = 0
-        self.body_bytes = self.body_bytes_max = 0
+        self.body_bytes = self.body_bytes_max = self.sent_bytes = 0
         self.body_s_max = 30.0
         self.refused = self.draining = False
         self.lingering_since: float | None = None
@@ -94,6 +97,8 @@ class EdgeProtocol(HttpToolsProtocol):
         self.chunk_bytes = len(data)
         if self.reading == _HEAD:
             self.head_bytes += len(data)
+        elif self.reading == _BODY:
+            self.sent_bytes += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -107,6 +112,10 @@ class EdgeProtocol(HttpToolsProtocol):
             ):
                 detail = f"At most {limits.headers_bytes_max} bytes in all."
                 self._refuse((ProblemCode.HEADERS_TOO_LARGE, detail))
+            elif self.reading == _BODY and self.sent_bytes > (
+                2 * self.body_bytes + FRAMING_BYTES_MAX
+            ):
+                self._refuse((ProblemCode.CONTENT_TOO_LARGE, "Chunks of more framing than body."))
 
     def on_message_begin(self) -> None:
         # The ASGI scope is made in on_headers_complete, for requests that need one.
@@ -115,7 +124,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self.reading = _HEAD
         self.since = self.loop.time()
         self.head_bytes = self.chunk_bytes
-        self.body_bytes = 0
+        self.body_bytes = self.sent_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -124,6 +133,8 @@ class EdgeProtocol(HttpToolsProtocol):
             self._stop((ProblemCode.URI_TOO_LONG, detail))
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self.reading == _BODY:  # it would join the headers that were checked
+            self._stop((ProblemCode.MALFORMED_HTTP, "No trailers are taken behind a body."))
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:

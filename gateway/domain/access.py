@@ -19,6 +19,9 @@ KIB, MIB = 1024, 1024 * 1024
 CONTROL_BYTES_MAX = 64 * KIB
 PREDICT_BYTES_MAX = 4 * MIB
 ARTIFACT_BYTES_MAX = 2048 * MIB
+_READS = frozenset({"GET", "HEAD"})
+_WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_POST = frozenset({"POST"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +32,17 @@ class Rule:
     service: Service
     read: str | None
     write: str | None
-    """Scope of POST, PUT, PATCH and DELETE; None: there is nothing to write."""
+    """Scope of ``writes``; None: there is nothing to write."""
     body_bytes_max: int = CONTROL_BYTES_MAX
     body_s_max: float = 30.0
+    writes: frozenset[str] = _WRITES
 
 
 RULES: tuple[Rule, ...] = (
     Rule(r"/(healthz|readyz|metrics|openapi\.json)", "gateway", OPEN, None),
     Rule(r"/(docs|redoc|static-offline-docs)(/.*)?", "gateway", OPEN, None),
     Rule(r"/problems(/[a-z-]+)?", "gateway", OPEN, None),
-    Rule(r"/predict", "gateway", None, ANY_PREDICT, PREDICT_BYTES_MAX),
+    Rule(r"/predict", "gateway", None, ANY_PREDICT, PREDICT_BYTES_MAX, writes=_POST),
     Rule(r"/v1/keys(/.*)?", "gateway", "admin", "admin"),
     Rule(r"/v2/health/(live|ready)", "inference", OPEN, None),
     Rule(r"/v2(/.*)?", "inference", ANY_PREDICT, ANY_PREDICT, PREDICT_BYTES_MAX),
@@ -90,8 +94,6 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 _COMPILED = tuple((re.compile(rule.pattern), rule) for rule in RULES)
-_READS = frozenset({"GET", "HEAD"})
-_WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 def rule_for(path: str) -> Rule | None:
@@ -106,13 +108,13 @@ def scope_for(rule: Rule, method: str) -> str | None:
     """The scope that this method needs, or None when the method is not allowed."""
     if method in _READS:
         return rule.read
-    return rule.write if method in _WRITES else None
+    return rule.write if method in rule.writes else None
 
 
 def methods_of(rule: Rule) -> str:
     """What ``Allow`` says of a path."""
     reads = sorted(_READS) if rule.read is not None else []
-    return ", ".join([*reads, *(sorted(_WRITES) if rule.write is not None else [])])
+    return ", ".join([*reads, *(sorted(rule.writes) if rule.write is not None else [])])
 
 
 def may(caller: Caller, scope: str) -> bool:

@@ -50,7 +50,7 @@ def read_envelope(body: bytes) -> Envelope:
     """Read the JSON of ``POST /predict``. Raises ``BadEnvelope``."""
     document = read_json(body)
     if type(document) is not dict:
-        raise _invalid([_error("", "object_expected")])
+        raise _invalid([_error("", "object-expected")])
     model, instances = document.get("model"), document.get("instances")
     if (
         document.keys() != _MEMBERS
@@ -61,7 +61,7 @@ def read_envelope(body: bytes) -> Envelope:
     ):
         raise _invalid(_envelope_errors(document))
     if len(instances) > ROWS_MAX:
-        raise _invalid([_error("/instances", f"more_than_{ROWS_MAX}_rows")])
+        raise _invalid([_error("/instances", f"more-than-{ROWS_MAX}-rows")])
     # All in C: 100 rows of ten cells are looked through in 15 µs, where a loop takes 100.
     if set(map(type, instances)) != {dict}:
         raise _invalid(_instance_errors(instances))
@@ -69,7 +69,7 @@ def read_envelope(body: bytes) -> Envelope:
         raise _invalid(_instance_errors(instances))
     cells = sum(map(len, instances))
     if cells > CELLS_MAX:
-        raise _invalid([_error("/instances", f"more_than_{CELLS_MAX}_cells")])
+        raise _invalid([_error("/instances", f"more-than-{CELLS_MAX}-cells")])
     # Each name brings a colon, so as many colons as names leave none for a second one of a name,
     # or for a string; only otherwise it has to be looked into.
     if body.count(b":") != cells + len(_MEMBERS) and has_duplicate_names(
@@ -104,7 +104,7 @@ def has_duplicate_names(body: bytes, written: bytes) -> bool:
 
 def _invalid(errors: list[dict[str, str]]) -> BadEnvelope:
     where = ", ".join(f"{error['pointer'] or '/'} ({error['code']})" for error in errors[:3])
-    only = f"; {_ONLY}" if any(error["code"] == "unknown_member" for error in errors) else ""
+    only = f"; {_ONLY}" if any(error["code"] == "unknown-member" for error in errors) else ""
     detail = f"The request does not fit: {where}{only}."
     return BadEnvelope(ProblemCode.INVALID_INPUT, detail, errors)
 
@@ -119,15 +119,15 @@ def _envelope_errors(document: dict[str, Any]) -> list[dict[str, str]]:
     if "model" not in document:
         errors.append(_error("/model", "missing"))
     elif not isinstance(model, str) or _MODEL.fullmatch(model) is None:
-        errors.append(_error("/model", "model_name_expected"))
+        errors.append(_error("/model", "model-name-expected"))
     if "instances" not in document:
         errors.append(_error("/instances", "missing"))
     elif not isinstance(instances, list):
-        errors.append(_error("/instances", "array_expected"))
+        errors.append(_error("/instances", "array-expected"))
     elif not instances:
         errors.append(_error("/instances", "empty"))
     if document.keys() - _MEMBERS:
-        errors.append(_error("", "unknown_member"))
+        errors.append(_error("", "unknown-member"))
     return errors
 
 
@@ -135,10 +135,10 @@ def _instance_errors(instances: list[Any]) -> list[dict[str, str]]:
     errors: list[dict[str, str]] = []
     for index, instance in enumerate(instances):
         if not isinstance(instance, dict):
-            errors.append(_error(f"/instances/{index}", "object_expected"))
+            errors.append(_error(f"/instances/{index}", "object-expected"))
         else:
             errors += [
-                _error(_pointer(index, name), "scalar_expected")
+                _error(_pointer(index, name), "scalar-expected")
                 for name, value in instance.items()
                 if type(value) not in _SCALARS
             ]

@@ -63,7 +63,7 @@ def _framing_fault(version: str, headers: Sequence[tuple[bytes, bytes]]) -> Faul
         return _malformed("HTTP/1.1 is spoken here.")
     names = [name for name, _ in headers]
     if any(names.count(name) > 1 for name in _ONCE):
-        return _malformed("A header that stands once stands twice.")
+        return _malformed("A header that may stand only once stands twice.")
     fields = dict(headers)
     if _HOST.fullmatch(fields.get(b"host", b"")) is None:
         return _malformed("There has to be one Host.")

@@ -96,7 +96,9 @@ class Door:
         path, method = scope["path"], scope["method"]
         rule = rule_for(path)
         if rule is None:
-            raise Problem(ProblemCode.NOT_FOUND, "There is no such path.")
+            raise Problem(
+                ProblemCode.NOT_FOUND, "There is no such path; /docs names those there are."
+            )
         needed = scope_for(rule, method)
         if needed is None:
             raise _NoSuchMethod(rule)

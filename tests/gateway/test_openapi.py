@@ -55,3 +55,10 @@ async def test_no_generated_request_is_a_server_error(admin: tuple[Running, str]
     document = (await gateway.http.get("/openapi.json")).json()
     tried = await asyncio.to_thread(attack, gateway.port, document, key)
     assert {"POST /predict", "POST /v1/keys", "DELETE /v1/keys/{key_id}"} <= tried
+
+
+async def test_the_document_says_which_calls_need_a_key(admin: tuple[Running, str]) -> None:
+    gateway, _ = admin
+    paths = (await gateway.http.get("/openapi.json")).json()["paths"]
+    assert paths["/v1/keys/{key_id}"]["delete"]["security"] == [{"ApiKey": []}, {"Bearer": []}]
+    assert "security" not in paths["/healthz"]["get"]

@@ -129,10 +129,10 @@ async def test_a_time_out_that_is_none_is_refused(gateway: Running, key: str) ->
 
 
 async def test_other_methods_are_not_allowed(gateway: Running, key: str) -> None:
-    answer = await gateway.http.get("/predict", headers=bearer(key))
-    assert answer.status_code == 405
-    assert "POST" in answer.headers["allow"]
-    assert "GET" not in answer.headers["allow"]
+    for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"):
+        answer = await gateway.http.request(method, "/predict", json=BODY, headers=bearer(key))
+        assert answer.status_code == 405, method
+        assert answer.headers["allow"] == "POST"
 
 
 async def test_what_arrives_together_goes_on_together(

@@ -231,6 +231,23 @@ async def test_a_chunked_body_is_one_body(gateway: Running, key: str) -> None:
     assert status_of(answer) == 200
 
 
+TRAILERS = [
+    ("a trailer", b"2\r\n{}\r\n0\r\nX-Leadline-Principal: admin\r\n\r\n", "malformed-http"),
+    ("an endless trailer", b"2\r\n{}\r\n0\r\nX: " + b"a" * 400_000, "content-too-large"),
+    ("an endless extension", b"2;" + b"a" * 400_000, "content-too-large"),
+]
+
+
+async def test_a_chunked_body_brings_no_trailers_and_little_besides_its_bytes(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n".encode()
+    for what, body, code in TRAILERS:
+        answer = await gateway.raw(head + b"Transfer-Encoding: chunked\r\n\r\n", body)
+        assert problem_of(answer) == code, what
+    assert replica.asked == []
+
+
 async def test_http_1_0_is_answered_and_closed(gateway: Running, key: str) -> None:
     sent = predict(key, close=False).replace(b"HTTP/1.1", b"HTTP/1.0")
     assert status_of(await gateway.raw(sent)) == 200
