@@ -36,6 +36,10 @@ _BY_STATUS = {
     413: ProblemCode.CONTENT_TOO_LARGE,
     415: ProblemCode.UNSUPPORTED_MEDIA_TYPE,
 }
+_DETAILS = {
+    ProblemCode.NOT_FOUND: "There is no such path; /docs names those there are.",
+    ProblemCode.METHOD_NOT_ALLOWED: "This path has no such method.",
+}
 
 
 def create_app(
@@ -104,6 +108,8 @@ class IdentityMiddleware:
         given = headers.get(REQUEST_ID_HEADER, "")
         request_id = given if caller is not None and 0 < len(given) <= 64 else uuid4().hex
         scope.setdefault("state", {}).update(caller=caller, request_id=request_id)
+        if scope["method"] == "HEAD":  # what GET would say; the server leaves the body out
+            scope = {**scope, "method": "GET"}
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -168,7 +174,9 @@ def _answer_problems(app: FastAPI) -> None:
         code = _BY_STATUS.get(error.status_code, ProblemCode.INVALID_INPUT)
         if error.status_code >= 500:
             code = ProblemCode.INTERNAL
-        return problem_response(request, Problem(code, code.title))
+        answer = problem_response(request, Problem(code, _DETAILS.get(code, code.title)))
+        answer.headers.update(error.headers or {})  # such as Allow
+        return answer
 
     async def on_ours(request: Request, error: Exception) -> Response:
         _log.error("request_failed", path=request.url.path, exc_info=error)

@@ -1,6 +1,6 @@
 """Problems as exceptions and as bodies (RFC 9457)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -9,6 +9,16 @@ from contracts.problems import PROBLEM_MEDIA_TYPE, ProblemCode
 
 ERRORS_MAX = 20
 """No more single errors are listed in one body."""
+WANTED_CHARACTERS_MAX = 120
+_TOLD = frozenset(
+    {
+        "missing", "extra_forbidden", "string_type", "string_too_short", "string_too_long",
+        "int_type", "float_type", "bool_type", "dict_type", "list_type", "model_attributes_type",
+        "too_short", "too_long", "greater_than", "greater_than_equal", "less_than",
+        "less_than_equal", "literal_error", "enum", "int_parsing", "float_parsing", "bool_parsing",
+        "finite_number", "timezone_aware", "string_pattern_mismatch",
+    }
+)  # fmt: skip
 
 
 class Problem(Exception):
@@ -68,16 +78,27 @@ def problem_body(problem: Problem, request_id: str = "", instance: str = "") -> 
 
 def invalid_input(errors: Iterable[Any]) -> Problem:
     """The problem for pydantic's ``errors()``: pointers and codes, never the input."""
+    errors = list(errors)
     listed = [
         {
-            "pointer": "/" + "/".join(str(part) for part in error["loc"][1:]),
-            "code": str(error["type"]),
+            "pointer": "".join(f"/{part}" for part in error["loc"][1:]),
+            "code": str(error["type"]).replace("_", "-"),
         }
         for error in errors
     ]
-    if any(error["code"] == "json_invalid" for error in listed):
+    if any(error["code"] == "json-invalid" for error in listed):
         return Problem(ProblemCode.MALFORMED_JSON, "The body could not be read as JSON.")
-    where = ", ".join(error["pointer"] for error in listed[:3])
+    where = "; ".join(
+        (one["pointer"] or "the body") + _wanted(error)
+        for one, error in zip(listed[:3], errors[:3], strict=True)
+    )
     return Problem(
         ProblemCode.INVALID_INPUT, f"Not as the schema wants it: {where}.", errors=listed
     )
+
+
+def _wanted(error: Mapping[str, Any]) -> str:
+    """What pydantic says of a field, where that is of the schema and cannot be of the input."""
+    message = str(error["msg"])
+    told = error["type"] in _TOLD and len(message) <= WANTED_CHARACTERS_MAX
+    return f" ({message[0].lower()}{message[1:]})" if told else ""

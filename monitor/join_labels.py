@@ -40,7 +40,7 @@ class JoinLabels:
         for at, label in enumerate(given):
             value = self._value(label)
             if value is None:
-                rejected.append({"pointer": f"/labels/{at}/label", "code": "unknown_class"})
+                rejected.append({"pointer": f"/labels/{at}/label", "code": "unknown-class"})
                 continue
             positions.append(at)
             truths.append(_truth(label, value))
@@ -48,7 +48,7 @@ class JoinLabels:
         outcomes = await self._offload(lambda: self._labels.upsert(truths, received_us))
         for at, outcome in zip(positions, outcomes, strict=True):
             if outcome == "rejected":
-                rejected.append({"pointer": f"/labels/{at}", "code": "too_many_waiting"})
+                rejected.append({"pointer": f"/labels/{at}", "code": "too-many-waiting"})
         counted: Counter[str] = Counter(outcomes)
         counted["rejected"] = len(rejected)
         for name, number in counted.items():

@@ -137,7 +137,7 @@ def _understood(manifest_json: bytes, model: str) -> Manifest:
         errors = invalid.errors(include_input=False, include_url=False)
         missing = [".".join(map(str, e["loc"])) for e in errors if e["type"] == "missing"]
         wrong = [
-            {"pointer": "/" + "/".join(map(str, e["loc"])), "code": e["type"]}
+            {"pointer": "/" + "/".join(map(str, e["loc"])), "code": e["type"].replace("_", "-")}
             for e in errors
             if e["type"] != "missing"
         ]

@@ -35,12 +35,8 @@ class RolloutIn(_Body):
         try:
             return preset_plan(self.preset, record.manifest.task, **self.plan)
         except ValidationError as wrong:
-            errors = wrong.errors(include_input=False, include_url=False, include_context=False)
             raise invalid_input(
-                [
-                    {"loc": ("body", "plan", *error["loc"]), "type": error["type"]}
-                    for error in errors
-                ]
+                [{**error, "loc": ("body", "plan", *error["loc"])} for error in wrong.errors()]
             ) from wrong
 
 

@@ -231,8 +231,8 @@ async def test_what_is_wrong_with_a_question_is_pointed_at_and_never_repeated(
     answer = await client.post("/v1/features/online", json=body)
     assert answer.status_code == 422
     assert answer.json()["errors"] == [
-        {"pointer": "/entity_rows/0", "code": "dict_type"},
-        {"pointer": "/more", "code": "extra_forbidden"},
+        {"pointer": "/entity_rows/0", "code": "dict-type"},
+        {"pointer": "/more", "code": "extra-forbidden"},
     ]
     assert "secret" not in answer.text
 

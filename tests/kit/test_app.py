@@ -131,7 +131,26 @@ async def test_a_bad_body_is_the_callers_problem_and_not_echoed(
 
 async def test_an_unknown_path_is_a_problem_too(client: httpx.AsyncClient) -> None:
     assert (await client.get("/nowhere")).json()["code"] == "not-found"
-    assert (await client.put("/healthz")).json()["code"] == "method-not-allowed"
+    refused = await client.put("/healthz")
+    assert refused.json()["code"] == "method-not-allowed"
+    assert refused.headers["allow"] == "GET"
+
+
+async def test_what_can_be_read_can_be_asked_for_its_head(client: httpx.AsyncClient) -> None:
+    assert (await client.head("/healthz")).status_code == 200
+    assert (await client.head("/readyz")).status_code == 503
+    assert (await client.head("/docs")).status_code == 200
+    assert (await client.head("/orders")).status_code == 405
+
+
+async def test_a_refusal_says_what_the_schema_wants(client: httpx.AsyncClient) -> None:
+    headers = {**TOKEN, "content-type": "application/json"}
+    answer = await client.post("/orders", content=b"{}", headers=headers)
+    assert answer.json()["detail"] == "Not as the schema wants it: /price (field required)."
+    assert answer.json()["errors"] == [{"pointer": "/price", "code": "missing"}]
+    answer = await client.post("/orders", content=b"[]", headers=headers)
+    assert answer.json()["errors"][0]["pointer"] == ""
+    assert answer.json()["detail"].startswith("Not as the schema wants it: the body")
 
 
 async def test_the_documentation_loads_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:

@@ -9,13 +9,13 @@ def test_a_refusal_names_every_place_that_does_not_fit() -> None:
         "detail": "The instances do not fit what this model takes.",
         "errors": [
             {"pointer": "/instances/0/origin", "code": "missing"},
-            {"pointer": "", "code": "unknown_member"},
+            {"pointer": "", "code": "unknown-member"},
         ],
     }
     assert ProblemError(422, body).message.splitlines() == [
         "The instances do not fit what this model takes. (invalid-input, HTTP 422)",
         "  /instances/0/origin: missing",
-        "  /: unknown_member",
+        "  /: unknown-member",
     ]
 
 

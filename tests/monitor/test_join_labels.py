@@ -75,7 +75,7 @@ async def test_labels_that_wait_are_bounded_and_the_rest_is_refused_aloud(
 ) -> None:
     found = await join.labels([label(bytes([i]) * 16, True) for i in range(5)])
     assert found.outcomes == {"waiting": 3, "rejected": 2}
-    assert found.rejected[0] == {"pointer": "/labels/3", "code": "too_many_waiting"}
+    assert found.rejected[0] == {"pointer": "/labels/3", "code": "too-many-waiting"}
 
 
 async def test_unit_and_time_name_a_prediction_too(
@@ -145,7 +145,7 @@ async def test_a_class_that_the_model_does_not_know_is_rejected_by_position(
         [label(producer.request_ids[0], True), label(producer.request_ids[1], "purple")]
     )
     assert found.outcomes == {"joined": 1, "rejected": 1}
-    assert found.rejected == ({"pointer": "/labels/1/label", "code": "unknown_class"},)
+    assert found.rejected == ({"pointer": "/labels/1/label", "code": "unknown-class"},)
 
 
 async def test_a_business_event_counts_once(join: JoinLabels, database: Database) -> None:

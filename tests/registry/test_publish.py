@@ -72,7 +72,7 @@ async def test_partial_training_metadata_names_what_is_missing(client: httpx.Asy
 async def test_an_unknown_manifest_field_is_refused(client: httpx.AsyncClient) -> None:
     answer = await publish(client, manifest=manifest_of(surprise=1))
     assert answer.status_code == 422
-    assert answer.json()["errors"] == [{"pointer": "/surprise", "code": "extra_forbidden"}]
+    assert answer.json()["errors"] == [{"pointer": "/surprise", "code": "extra-forbidden"}]
 
 
 async def test_a_version_without_a_model_file_is_refused(client: httpx.AsyncClient) -> None:
