@@ -15,12 +15,15 @@ from kit.clock import Clock, clock_from
 from kit.http import internal_client
 from kit.tasks import TaskOwner, periodic
 from registry.adapters.artifacts_disk import DiskArtifacts
+from registry.adapters.connection_mlflow import MlflowConnection
 from registry.adapters.evidence_http import HttpEvidence
 from registry.adapters.inspector_onnx import OnnxInspector
 from registry.adapters.ledger_sql import SqlLedger
 from registry.adapters.mirror_mlflow import MlflowMirror
 from registry.adapters.push_http import HttpTablePush
+from registry.adapters.runs_mlflow import MlflowRuns
 from registry.adapters.webhook_http import HttpWebhookPost
+from registry.adopt import Adopt
 from registry.announce import Announcer
 from registry.audit import Audit
 from registry.describe import Describe
@@ -62,10 +65,12 @@ class Parts:
         )
         self.announcer = Announcer(ledger, HttpTablePush(self.pushes), clock, live_s)
         changed, evidence = self.announcer.changed, HttpEvidence(self.monitor)
-        mlflow = MlflowMirror(
+        mlflow = MlflowConnection(
             settings.mlflow_tracking, settings.mlflow_directory, self.mlflow_thread
         )
-        self.mirror = Mirror(ledger, self.artifacts, mlflow)
+        self.mirror = Mirror(ledger, self.artifacts, MlflowMirror(mlflow))
+        runs = MlflowRuns(mlflow, settings.artifact_bytes_max, settings.artifact_files_max)
+        self.adopt = Adopt(runs, self.artifacts)
         self.describe = Describe(ledger)
         self.publish = Publish(
             ledger, self.artifacts, OnnxInspector(self.disk), changed, clock.wall_us
@@ -85,6 +90,7 @@ class Parts:
         return [
             model_routes.router(
                 self.publish,
+                self.adopt,
                 self.promote,
                 self.describe,
                 self.artifacts,

@@ -1,6 +1,7 @@
 """What the registry's verbs need from outside."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -165,6 +166,9 @@ class ArtifactStore(Protocol):
     async def stage(self, path: str, chunks: AsyncIterator[bytes]) -> StagedFile:
         """Write the bytes aside and hash them. Raises ``Problem`` when there are too many."""
 
+    async def take(self, path: str, place: Path) -> StagedFile:
+        """Stage a file that lies on this machine already; it is moved away from ``place``."""
+
     async def keep(self, staged: Sequence[StagedFile]) -> None:
         """Make them durable under their hashes."""
 
@@ -179,6 +183,23 @@ class Inspector(Protocol):
 
     async def faults(self, manifest: Manifest, files: Sequence[StagedFile]) -> list[str]:
         """Why these files may not be kept, in sentences; empty when they may."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRun:
+    """An MLflow run, in the manifest's words."""
+
+    training: dict[str, Any]
+    """The fields of ``contracts.manifest.TrainingMetadata`` that the run says."""
+    files: dict[str, Path]
+    """By path in the version: where each file lies for the moment."""
+
+
+class RunSource(Protocol):
+    """MLflow's runs, read only."""
+
+    def __call__(self, run_id: str, artifact: str) -> AbstractAsyncContextManager[LoggedRun]:
+        """The run and what it logged under that name. Raises ``Problem``."""
 
 
 class ModelMirror(Protocol):

@@ -11,6 +11,8 @@ from rich.table import Table
 from leadline.client import Client
 from leadline.state import StateDir, state_option
 
+RUN = "runs:/"
+
 if TYPE_CHECKING:
     from leadline.publish.bundle import Bundle
 
@@ -21,11 +23,16 @@ if TYPE_CHECKING:
 @click.option("--mlflow-run", metavar="RUN_ID", help="Hand this run to SOURCE's publication().")
 @click.option("--tracking-uri", help="Of MLflow. [default: the platform's own]")
 @click.option("--precision", type=click.Choice(["float32", "int8"]), help="Instead of SOURCE's.")
-@click.option("--name", help="The model's name, for an ONNX file.")
+@click.option("--name", help="The model's name, for an ONNX file or a run.")
 @click.option(
     "--training",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="JSON with the training metadata, for an ONNX file.",
+)
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="JSON with fields of the manifest, for a run that did not log them.",
 )
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Also write it here.")
 @click.option("--dry-run", is_flag=True, help="Convert and verify, but do not publish.")
@@ -38,6 +45,7 @@ def publish(
     precision: Literal["float32", "int8"] | None,
     name: str | None,
     training: Path | None,
+    manifest: Path | None,
     out: Path | None,
     dry_run: bool,
     as_json: bool,
@@ -48,7 +56,13 @@ def publish(
     FILE.py, MODULE   defines `publication`: a leadline.publish.Publication or a function
     FOLDER            a bundle that --out wrote
     FILE.onnx         an ONNX graph as it is, for /v2 only (with --name and --training)
+    runs:/RUN/NAME    what an MLflow run logged under NAME: an ONNX model or a bundle (with --name);
+                      the registry reads it, nothing is converted here
     """
+    if source.startswith(RUN):
+        adopted = _from_run(state, source, name, manifest, dry_run)
+        click.echo(json.dumps(adopted) if as_json else _said(adopted))
+        return
     bundle = _bundle(state, source, mlflow_run, tracking_uri, precision, name, training)
     if out is not None:
         bundle.write(out)
@@ -56,11 +70,30 @@ def publish(
         answer: dict[str, object] = {"model": bundle.manifest.model, "dry_run": True}
     else:
         with Client.from_state(state, timeout_s=120.0) as client:
-            answer = bundle.send(client)
+            answer = dict(bundle.send(client))
     if as_json:
         click.echo(json.dumps({**answer, "reports": reports(bundle)}))
         return
     _show(bundle, answer)
+
+
+def _from_run(
+    state: StateDir, source: str, name: str | None, manifest: Path | None, dry_run: bool
+) -> dict[str, object]:
+    run_id, _, artifact = source.removeprefix(RUN).partition("/")
+    if name is None:
+        raise click.UsageError("A run needs --name.")
+    body: dict[str, object] = {"run_id": run_id}
+    if artifact:
+        body["artifact"] = artifact
+    if manifest is not None:
+        try:
+            body["manifest"] = json.loads(manifest.read_text())
+        except ValueError as torn:
+            raise click.UsageError(f"{manifest} is not JSON: {torn}.") from None
+    with Client.from_state(state, timeout_s=120.0) as client:
+        path, query = f"/v1/models/{name}/versions", {"dry_run": str(dry_run).lower()}
+        return dict(client.post(path, body, params=query))
 
 
 def reports(bundle: "Bundle") -> dict[str, object]:
@@ -90,9 +123,15 @@ def _bundle(
         return sources.from_folder(path)
     run = None
     if mlflow_run is not None:
-        own = f"sqlite:///{state.root / 'mlflow' / 'mlflow.db'}"
-        run = open_run(mlflow_run, tracking_uri or own)
+        run = open_run(mlflow_run, tracking_uri or _tracking(state))
     return sources.from_module(source, run, precision)
+
+
+def _tracking(state: StateDir) -> str:
+    """The platform's own MLflow: its server, through which runs log what they keep."""
+    database = f"sqlite:///{state.root / 'mlflow' / 'mlflow.db'}"
+    known = state.read_endpoints() if state.endpoints_file.exists() else {}
+    return known.get("mlflow", database)
 
 
 def _show(bundle: "Bundle", answer: dict[str, object]) -> None:
@@ -116,8 +155,11 @@ def _show(bundle: "Bundle", answer: dict[str, object]) -> None:
         )
     elif isinstance(int8, dict):
         console.print(f"int8: not applicable, {int8['reason']}")
-    if "version" in answer:
-        there = "was there already" if answer.get("existing") else "published"
-        console.print(f"{answer['model']} version {answer['version']} {there}.")
-    else:
-        console.print(f"{answer['model']}: verified, not published (--dry-run).")
+    console.print(_said(answer))
+
+
+def _said(answer: dict[str, object]) -> str:
+    if answer.get("dry_run"):
+        return f"{answer['model']}: verified, not published (--dry-run)."
+    there = "was there already" if answer.get("existing") else "published"
+    return f"{answer['model']} version {answer['version']} {there}."

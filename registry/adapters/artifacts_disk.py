@@ -8,8 +8,9 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
+from shutil import move
 from tempfile import mkstemp
 from typing import TypeVar
 
@@ -40,10 +41,7 @@ class DiskArtifacts:
                 async for chunk in chunks:
                     size += len(chunk)
                     if size > self._bytes_max:
-                        raise Problem(
-                            ProblemCode.CONTENT_TOO_LARGE,
-                            f"One file may have {self._bytes_max} bytes.",
-                        )
+                        raise _too_large(self._bytes_max)
                     digest.update(chunk)
                     await self._off_loop(partial(file.write, chunk))
                 await self._off_loop(lambda: _flush(file.fileno(), file.flush))
@@ -52,6 +50,24 @@ class DiskArtifacts:
             raise
         entry = FileEntry(path=path, sha256=digest.hexdigest(), size_bytes=size)
         return StagedFile(Path(name), entry)
+
+    async def take(self, path: str, place: Path) -> StagedFile:
+        """Move a file of this machine aside and hash it."""
+        return await self._off_loop(partial(self._take, path, place))
+
+    def _take(self, path: str, place: Path) -> StagedFile:
+        staging = self._directory / "staging"
+        staging.mkdir(parents=True, exist_ok=True)
+        size = place.stat().st_size
+        if size > self._bytes_max:
+            raise _too_large(self._bytes_max)
+        descriptor, name = mkstemp(dir=staging)
+        os.close(descriptor)
+        move(place, name)
+        with Path(name).open("rb") as file:
+            digest = file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        return StagedFile(Path(name), FileEntry(path=path, sha256=digest, size_bytes=size))
 
     async def keep(self, staged: Sequence[StagedFile]) -> None:
         """Move each under its hash and make the directory entry durable."""
@@ -84,6 +100,10 @@ class DiskArtifacts:
 
     async def _off_loop(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+def _too_large(bytes_max: int) -> Problem:
+    return Problem(ProblemCode.CONTENT_TOO_LARGE, f"One file may have {bytes_max} bytes.")
 
 
 def _flush(descriptor: int, flush: Callable[[], None]) -> None:

@@ -96,7 +96,10 @@ def _onnx_faults(manifest: Manifest, file: StagedFile) -> Iterator[str]:
         yield "not an ONNX model: its bytes cannot be read as one"
         return
     if any(t.data_location == onnx.TensorProto.EXTERNAL for t in _tensors(model, onnx.TensorProto)):
-        yield "keeps weights in other files (external data)"
+        yield (
+            "keeps weights in other files (external data); save it as one file "
+            "(mlflow: save_as_external_data=False)"
+        )
         return
     try:
         onnx.checker.check_model(model, full_check=False)

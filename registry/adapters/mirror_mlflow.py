@@ -1,19 +1,15 @@
-"""MLflow through its own client, in a thread of its own: importing it takes seconds."""
+"""Shows versions and aliases in MLflow's registry."""
 
-import asyncio
-import os
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import copyfile
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any
 
 from contracts.manifest import TrainingMetadata
+from registry.adapters.connection_mlflow import METRICS_ROWS_TAG, MlflowConnection
 from registry.domain.version import VersionRecord, manifest_json
-
-T = TypeVar("T")
 
 DIGEST_TAG = "leadline.digest"
 MODEL_PATH = "model"
@@ -23,11 +19,9 @@ PARAM_CHARS_MAX = 6000
 class MlflowMirror:
     """See ``registry.ports.ModelMirror``. Nothing is imported before the first call."""
 
-    def __init__(self, tracking_uri: str, directory: Path, executor: Executor) -> None:
-        self._uri = tracking_uri
-        self._directory = directory.absolute()
-        self._executor = executor
-        self._connected: Any = None  # mlflow.MlflowClient, which has no types
+    def __init__(self, connection: MlflowConnection) -> None:
+        self._uri, self._directory = connection.uri, connection.directory
+        self._off_loop, self._client = connection.off_loop, connection.client
 
     async def put_version(self, record: VersionRecord, files: Mapping[str, Path]) -> str:
         """Register the version with its run, unless it already is."""
@@ -47,20 +41,6 @@ class MlflowMirror:
                 self._client().set_registered_model_alias(model, alias, version)
 
         await self._off_loop(change)
-
-    async def _off_loop(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
-
-    def _client(self) -> Any:
-        if self._connected is None:
-            # MLflow reads these while it is imported: no usage reports, no minutes of retries.
-            for name, value in _ENVIRONMENT.items():
-                os.environ.setdefault(name, value)  # noqa: TID251
-            from mlflow import MlflowClient
-
-            self._directory.mkdir(parents=True, exist_ok=True)
-            self._connected = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
-        return self._connected
 
     def _aliases(self, model: str) -> dict[str, str]:
         from mlflow.exceptions import MlflowException
@@ -136,7 +116,7 @@ class MlflowMirror:
         metrics = [Metric(name, value, stamp_ms, 0) for name, value in training.metrics.items()]
         client.log_batch(run_id, metrics=metrics, params=params)
         client.set_tag(run_id, "mlflow.source.git.commit", training.git_commit)
-        client.set_tag(run_id, "leadline.metrics_rows", str(training.metrics_rows))
+        client.set_tag(run_id, METRICS_ROWS_TAG, str(training.metrics_rows))
         dataset = Dataset(
             name=training.dataset_name,
             digest=training.dataset_digest[:36],  # the width of MLflow's column
@@ -170,12 +150,3 @@ def _write_flavor(folder: Path, record: VersionRecord, files: Mapping[str, Path]
         if path != "model.onnx":
             (extra / path).parent.mkdir(parents=True, exist_ok=True)
             copyfile(place, extra / path)
-
-
-_ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "GIT_PYTHON_REFRESH": "quiet",
-}

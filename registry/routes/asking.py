@@ -42,18 +42,26 @@ def _expected(if_match: Annotated[str | None, Header()] = None) -> Expected:
     return Expected(revision_of(if_match))
 
 
-async def _once(
-    request: Request, idempotency_key: Annotated[str | None, Header(max_length=128)] = None
-) -> Once | None:
-    if idempotency_key is None:
+Key = Annotated[str | None, Header(max_length=128)]
+
+
+async def _once(request: Request, idempotency_key: Key = None) -> Once | None:
+    return _asked_once(request, idempotency_key, await request.body())
+
+
+async def _once_by_content(request: Request, idempotency_key: Key = None) -> Once | None:
+    return _asked_once(request, idempotency_key, b"")
+
+
+def _asked_once(request: Request, key: str | None, body: bytes) -> Once | None:
+    if key is None:
         return None
     caller: Caller | None = request.state.caller
-    content = request.headers.get("content-type", "")
-    # A published version is told apart by its content's digest already; its body is streamed.
-    body = b"" if content.startswith("multipart/") else await request.body()
     asked = f"{request.method} {request.url.path}?{request.url.query}\n".encode() + body
-    return Once(caller.principal if caller else "", idempotency_key, sha256(asked).hexdigest())
+    return Once(caller.principal if caller else "", key, sha256(asked).hexdigest())
 
 
 IfMatch = Annotated[Expected, Depends(_expected)]
 IdempotencyKey = Annotated[Once | None, Depends(_once)]
+ContentKey = Annotated[Once | None, Depends(_once_by_content)]
+"""Where the body is large or streamed: what it holds is added to the digest by the verb."""

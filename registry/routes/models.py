@@ -8,13 +8,23 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.problems import ProblemCode
 from kit.problems import Problem
+from registry.adopt import Adopt
 from registry.describe import Describe
 from registry.domain.lifecycle import State
 from registry.domain.version import manifest_json
 from registry.ports import ArtifactStore
 from registry.promote import Promote
 from registry.publish import Publish
-from registry.routes.asking import DryRun, IdempotencyKey, IfMatch, Reader, Writer, etag
+from registry.routes.arrivals import REQUEST_BODY, run_asked_for
+from registry.routes.asking import (
+    ContentKey,
+    DryRun,
+    IdempotencyKey,
+    IfMatch,
+    Reader,
+    Writer,
+    etag,
+)
 from registry.routes.multipart import read_version
 
 ModelName = Annotated[str, Path(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -33,6 +43,7 @@ class TransitionIn(BaseModel):
 
 def router(
     publish: Publish,
+    adopt: Adopt,
     promote: Promote,
     describe: Describe,
     artifacts: ArtifactStore,
@@ -42,7 +53,9 @@ def router(
 ) -> APIRouter:
     """The routes of models, bound to their verbs."""
     routes = APIRouter(prefix="/v1", tags=["models"])
-    _add_changes(routes, publish, promote, artifacts, bytes_max=bytes_max, files_max=files_max)
+    _add_changes(
+        routes, publish, adopt, promote, artifacts, bytes_max=bytes_max, files_max=files_max
+    )
     _add_pages(routes, describe)
     _add_contents(routes, describe, artifacts)
     return routes
@@ -51,26 +64,31 @@ def router(
 def _add_changes(
     routes: APIRouter,
     publish: Publish,
+    adopt: Adopt,
     promote: Promote,
     artifacts: ArtifactStore,
     *,
     bytes_max: int,
     files_max: int,
 ) -> None:
-    @routes.post("/models/{model}/versions", status_code=201)
+    @routes.post("/models/{model}/versions", status_code=201, openapi_extra=REQUEST_BODY)
     async def publish_version(
         model: ModelName,
         request: Request,
         response: Response,
         caller: Writer,
-        once: IdempotencyKey,
+        once: ContentKey,
         dry_run: DryRun = False,
     ) -> dict[str, Any]:
-        """Publish a version: a part ``manifest`` and one part a file, named by its path."""
-        arrived = await read_version(request, artifacts, bytes_max=bytes_max, files_max=files_max)
-        answer = await publish(
-            model, arrived.manifest, arrived.files, caller, once=once, dry_run=dry_run
-        )
+        """Publish a version: a part ``manifest`` and one part a file, named by its path; or, as
+        JSON, an MLflow run that logged them."""
+        if (run := await run_asked_for(request)) is not None:
+            manifest, files = await adopt(model, run.run_id, run.artifact, run.manifest)
+        else:
+            manifest, files = await read_version(
+                request, artifacts, bytes_max=bytes_max, files_max=files_max
+            )
+        answer = await publish(model, manifest, files, caller, once=once, dry_run=dry_run)
         if answer.get("existing") or dry_run:
             response.status_code = 200
         response.headers["etag"] = etag(answer["revision"])

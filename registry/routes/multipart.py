@@ -1,7 +1,6 @@
 """Reads a published version from a multipart body: a manifest, and files named by their paths."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
@@ -16,18 +15,10 @@ MANIFEST_BYTES_MAX = 8 * 1024 * 1024
 CHUNK = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """What was in the body."""
-
-    manifest: bytes
-    files: tuple[StagedFile, ...]
-
-
 async def read_version(
     request: Request, artifacts: ArtifactStore, *, bytes_max: int, files_max: int
-) -> Arrived:
-    """Stage every file of the body. Raises ``Problem``; then nothing stays staged."""
+) -> tuple[bytes, tuple[StagedFile, ...]]:
+    """The manifest as JSON and every file, staged. Raises ``Problem``; then nothing stays so."""
     form = await _parse(request, bytes_max, files_max)
     staged: list[StagedFile] = []
     try:
@@ -45,12 +36,12 @@ async def read_version(
         raise
     finally:
         await form.close()
-    return Arrived(manifest, tuple(staged))
+    return manifest, tuple(staged)
 
 
 async def _parse(request: Request, bytes_max: int, files_max: int) -> FormData:
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        raise Problem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, "Send multipart/form-data.")
+        raise Problem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, "Send multipart/form-data, or JSON.")
 
     async def counted() -> AsyncIterator[bytes]:
         size = 0

@@ -6,9 +6,11 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from kit.clock import FakeClock
 from registry.app import build
+from tests.polling import until
 from tests.registry.conftest import promote, publish, running, settings_for
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, while it is imported
@@ -77,14 +79,13 @@ async def test_the_production_alias_resolves_to_what_serves_and_is_put_back_when
 async def test_without_mlflow_everything_else_goes_on_and_the_version_waits(
     tmp_path: Path, fake_clock: FakeClock
 ) -> None:
-    settings = settings_for(
-        tmp_path, mirror_s=0.05, mlflow_uri=f"sqlite:///{tmp_path}/no/such/place/mlflow.db"
-    )
-    async with running(build(settings, fake_clock)) as client:
-        assert (await publish(client, 2.0)).status_code == 201
-        assert (await promote(client, "1", "production")).status_code == 200
-        for _ in range(20):
+    settings = settings_for(tmp_path, mirror_s=0.05, mlflow_uri="http://127.0.0.1:9")
+    with capture_logs() as said:
+        async with running(build(settings, fake_clock)) as client:
+            assert (await publish(client, 2.0)).status_code == 201
+            assert (await promote(client, "1", "production")).status_code == 200
+            await until(lambda: any(entry.get("task") == "mirror" for entry in said), 30.0)
             assert (await client.get("/v1/routing")).json()["models"]
             assert (await client.get("/readyz")).status_code == 200
-        version = (await client.get("/v1/models/delay/versions/1")).json()
-        assert version["mlflow_version"] is None
+            version = (await client.get("/v1/models/delay/versions/1")).json()
+            assert version["mlflow_version"] is None

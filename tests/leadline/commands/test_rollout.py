@@ -19,7 +19,7 @@ from registry.app import build
 from registry.settings import RegistrySettings
 from tests.gateway.running import TOKEN, make_key, running_gateway
 from tests.polling import until
-from tests.registry.conftest import promote, publish
+from tests.registry.conftest import doubling_model, manifest_of, promote, publish
 from tests.registry.scenes import report
 
 
@@ -146,3 +146,30 @@ async def test_the_audit_log_is_verified_here_and_a_change_shows(
     code, said = await leadline(tmp_path, "audit", "verify")
     assert code == 1
     assert "entry 1: was changed" in said
+
+
+async def test_a_run_is_published_by_its_uri(registry: httpx.AsyncClient, tmp_path: Path) -> None:
+    run_id = await asyncio.to_thread(_logged_run, tmp_path / "mlflow")
+    given = tmp_path / "given.json"
+    given.write_text(json.dumps({"training": manifest_of()["training"]}))
+    command = ("models", "publish", f"runs:/{run_id}/model", "--name", "doubling")
+    code, said = await leadline(tmp_path, *command)
+    assert code == 1
+    assert "training.git_commit" in said
+    code, said = await leadline(tmp_path, *command, "--manifest", str(given))
+    assert (code, said.strip()) == (0, "doubling version 1 published."), said
+    code, said = await leadline(tmp_path, *command[:3])
+    assert (code, "A run needs --name." in said) == (2, True)
+
+
+def _logged_run(folder: Path) -> str:
+    import mlflow
+
+    folder.mkdir(exist_ok=True)
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    place = mlflow.create_experiment("mine", artifact_location=(folder / "1").as_uri())
+    with mlflow.start_run(experiment_id=place) as run:
+        graph = folder / "model.onnx"
+        graph.write_bytes(doubling_model())
+        mlflow.log_artifact(str(graph), "model")
+    return str(run.info.run_id)
