@@ -10,6 +10,7 @@ from 1 without gaps) and ``d`` (these bytes). Application is idempotent by (p, s
 """
 
 import struct
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +64,36 @@ _FIXED: tuple[tuple[str, str], ...] = (
 )
 
 
+class Stacked(Mapping[str, npt.NDArray[Any]]):
+    """Named columns that are the rows of one matrix [columns, n], so that a record is written and
+    read in one piece: a call a column costs a row of 20 features 25 µs."""
+
+    __slots__ = ("matrix", "names")
+
+    def __init__(self, names: Sequence[str], matrix: npt.NDArray[Any]) -> None:
+        self.names = tuple(names)
+        self.matrix = matrix
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        try:
+            found: npt.NDArray[Any] = self.matrix[self.names.index(name)]
+        except ValueError:
+            raise KeyError(name) from None
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def _packed(columns: Mapping[str, npt.NDArray[Any]], names: Sequence[str], dtype: str) -> bytes:
+    if isinstance(columns, Stacked) and columns.names == tuple(names):
+        return np.asarray(columns.matrix, dtype).tobytes()
+    return b"".join([np.asarray(columns[name], dtype).tobytes() for name in names])
+
+
 @dataclass(frozen=True, slots=True)
 class ServedBatch:
     """n rows served by one version. Arrays have shape [n]; times are int64 microseconds UTC."""
@@ -90,10 +121,10 @@ class ServedBatch:
     confidence: Floats
     propensity: npt.NDArray[np.float32]
     """Probability with which the logged decision was taken (1 without exploration)."""
-    numbers: dict[str, Floats] = field(default_factory=dict)
+    numbers: Mapping[str, Floats] = field(default_factory=dict)
     """Numeric feature columns as the model got them; null is NaN."""
     strings: dict[str, tuple[str | None, ...]] = field(default_factory=dict)
-    statuses: dict[str, Bytes] = field(default_factory=dict)
+    statuses: Mapping[str, Bytes] = field(default_factory=dict)
     """By column name (numeric and string): index into ``STATUSES``."""
     client_request_ids: tuple[str, ...] = ()
     policy_id: str = ""
@@ -127,11 +158,8 @@ def encode_served(batch: ServedBatch) -> bytes:
     )
     parts = [_HEADER.pack(_VERSION, len(header)), header]
     parts += [np.asarray(getattr(batch, name), dtype).tobytes() for name, dtype in _FIXED]
-    parts += [np.asarray(values, "<f8").tobytes() for values in batch.numbers.values()]
-    parts += [
-        np.asarray(batch.statuses[name], "u1").tobytes()
-        for name in (*batch.numbers, *batch.strings)
-    ]
+    parts.append(_packed(batch.numbers, tuple(batch.numbers), "<f8"))
+    parts.append(_packed(batch.statuses, (*batch.numbers, *batch.strings), "u1"))
     return b"".join(parts)
 
 
@@ -164,12 +192,11 @@ def decode_served(data: bytes) -> ServedBatch:
         at += column.nbytes
         return column
 
-    def take_many(dtype: str, names: list[str]) -> dict[str, npt.NDArray[Any]]:
-        # Rows of one matrix: a frombuffer a column costs a one-row record of 50 features 70 µs.
+    def take_many(dtype: str, names: list[str]) -> Stacked:
         nonlocal at
         matrix = np.frombuffer(data, dtype, rows * len(names), at).reshape(len(names), rows)
         at += matrix.nbytes
-        return dict(zip(names, matrix, strict=True))
+        return Stacked(names, matrix)
 
     fixed = {name: take(dtype) for name, dtype in _FIXED}
     numbers = take_many("<f8", head["numbers"])

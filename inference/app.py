@@ -115,7 +115,6 @@ class Inference:
             cache=RememberedAnswers(self.answers, self.clock, settings.cache_bytes_max),
             clock=self.clock,
             rng=np.random.default_rng(),
-            features_timeout_ms=settings.features_timeout_ms,
         )
         self.shadow = Shadow(
             score=score,

@@ -14,7 +14,6 @@ from inference.domain.fleet import Computed, LoadedVersion, Tensor
 from inference.domain.inputs import FeatureColumn, Features
 from inference.domain.served import Served
 from inference.domain.spool_record import SpoolPlace, SpoolRecord
-from kit.deadline import Deadline
 from kit.problems import Problem
 
 
@@ -36,9 +35,9 @@ class FeatureReader(Protocol):
         """Compile a feature service once; what comes back is only handed to ``look_up``."""
 
     async def look_up(
-        self, plan: Any, entity_rows: Sequence[Mapping[str, Any]], now_us: int, deadline: Deadline
+        self, plan: Any, entity_rows: Sequence[Mapping[str, Any]], now_us: int
     ) -> FeatureRows:
-        """All features of all rows in one round trip.
+        """All features of all rows in one round trip, within the time-out of its connection.
 
         Raises ``RedisAway``, ``RedisError`` or ``TimeoutError`` when the store cannot answer.
         """

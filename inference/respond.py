@@ -1,7 +1,5 @@
 """Gives each caller its own answer out of a group's."""
 
-import numpy as np
-
 from contracts.frames import Answer
 from contracts.problems import ProblemCode
 from contracts.served import OUTCOMES
@@ -50,7 +48,6 @@ class Respond:
         writer = group.loaded.writer(group.arm.variant)
         pieces = writer.rows(served.verdicts, served.outcome)
         bad = degraded_rows(served.taken)
-        failed = bool(served.outcome.any())
         fine = start = 0
         for asked, count in zip(group.owners, group.counts, strict=True):
             end = start + count
@@ -58,7 +55,7 @@ class Respond:
             special = arrival.ask.explain or (bad is not None and bad[start:end].any())
             if asked.mixed is not None:
                 self._gather(asked, served, features, pieces, start, end)
-            elif failed and served.outcome[start:end].all():
+            elif served.failed and served.outcome[start:end].all():
                 self._refuse_row(asked, served, int(served.outcome[start]))
             elif arrival.wanted:
                 cache = cache_of(served, start, end)
@@ -129,7 +126,8 @@ class Respond:
     def _count(self, served: Served, fine: int) -> None:
         tally = served.group.loaded.tally
         now_ns = self._clock.monotonic_ns()
-        arrived_ns = [asked.arrival.arrived_ns for asked in served.group.owners]
-        tally.duration.observe_all((now_ns - np.array(arrived_ns)) / 1e9)
+        tally.duration.observe_all(
+            [(now_ns - asked.arrival.arrived_ns) / 1e9 for asked in served.group.owners]
+        )
         if fine:
             tally.request("ok", fine)

@@ -14,7 +14,6 @@ from inference.domain.instances import Row
 from inference.domain.served import Served, first_outcome
 from inference.ports import Cache, FeatureReader, FeatureRows
 from kit.clock import Clock
-from kit.deadline import Deadline
 from kit.redis_pipeline import RedisAway, RedisError
 
 SAMPLE_EVERY = 64
@@ -31,6 +30,7 @@ class _Nothing:
 NOTHING = _Nothing()
 
 
+_NEVER_NS = np.iinfo(np.int64).max
 _MODEL_ERROR = OUTCOMES.index("model_error")
 
 
@@ -44,6 +44,15 @@ def _keyed_rows(group: Group) -> Sequence[Row]:
     ]
 
 
+def _deadlines_ns(group: Group) -> npt.NDArray[np.int64]:
+    if group.afterwards:
+        return np.full(len(group.rows), _NEVER_NS)
+    deadlines = np.array([asked.arrival.deadline_ns for asked in group.owners], np.int64)
+    if len(group.owners) == len(group.rows):
+        return deadlines
+    return np.repeat(deadlines, group.counts)
+
+
 class Score:
     """The verb that predict and shadow have in common."""
 
@@ -54,13 +63,11 @@ class Score:
         cache: Cache,
         clock: Clock,
         rng: np.random.Generator,
-        features_timeout_ms: float,
     ) -> None:
         self._features = features
         self._cache = cache
         self._clock = clock
         self._rng = rng
-        self._features_timeout_ms = features_timeout_ms
         self._groups = 0
 
     async def __call__(self, group: Group) -> tuple[Served, Features]:
@@ -88,6 +95,7 @@ class Score:
             taken=taken,
             verdicts=verdicts,
             outcome=outcome,
+            failed=bool(np.count_nonzero(outcome)),
             cached=cached,
             watermark=self._sampled(found),
         )
@@ -104,11 +112,8 @@ class Score:
         """What the store has; None when it is away."""
         if group.loaded.plan is None:
             return NOTHING
-        deadline = Deadline.after_ms(self._features_timeout_ms)
         try:
-            return await self._features.look_up(
-                group.loaded.plan, _keyed_rows(group), now_us, deadline
-            )
+            return await self._features.look_up(group.loaded.plan, _keyed_rows(group), now_us)
         except (RedisAway, RedisError, TimeoutError):
             group.loaded.tally.degrade("features", len(group.rows))
             return None
@@ -128,10 +133,7 @@ class Score:
         self, group: Group, taken: Taken
     ) -> tuple[Computed, npt.NDArray[np.bool_] | None]:
         feeds = group.loaded.inputs.feeds(taken)
-        deadlines_ns = np.full(len(group.rows), np.iinfo(np.int64).max)
-        if not group.afterwards:
-            deadlines = [asked.arrival.deadline_ns for asked in group.owners]
-            deadlines_ns = np.repeat(np.array(deadlines, np.int64), group.counts)
+        deadlines_ns = _deadlines_ns(group)
         if group.loaded.manifest.cache_ttl_s > 0:
             return await self._cache.compute(group.loaded, feeds, deadlines_ns)
         return await group.loaded.engine.compute(feeds, len(group.rows), deadlines_ns), None

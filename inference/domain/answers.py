@@ -83,7 +83,7 @@ class AnswerWriter:
                 pieces = [b'{"prediction":%b,"value":%b}' % (text, text) for text in texts]
             else:
                 pieces = self._binary(verdicts, texts)
-        if outcome.any():
+        if np.count_nonzero(outcome):
             for index in np.flatnonzero(outcome):
                 pieces[index] = _ERRORS[outcome[index]]
         return pieces

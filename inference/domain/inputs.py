@@ -98,7 +98,7 @@ class InputPlan:
         outcome = np.zeros(rows, np.uint8)
         if not clean:
             self._judge(numbers, strings, statuses, features)
-            clean = not statuses.any()
+            clean = not np.count_nonzero(statuses)
             if not clean:
                 self._apply_policies(numbers, strings, statuses, outcome)
         return Taken(numbers, tuple(strings), statuses, outcome, clean)
@@ -154,9 +154,9 @@ class InputPlan:
         if features is not None:
             # The columns of one view mostly share their statuses.
             shared = {id(found): found for ref in self._read for found in [features[ref].status]}
-            if any(status.any() for status in shared.values()):
+            if any(map(np.count_nonzero, shared.values())):
                 return False
-        return not any(None in text for text in strings) and not np.isnan(numbers).any()
+        return not any(None in text for text in strings) and not np.count_nonzero(np.isnan(numbers))
 
     def _judge(
         self,
@@ -204,8 +204,7 @@ class InputPlan:
     def feeds(self, taken: Taken) -> dict[str, npt.NDArray[Any]]:
         """The tensors of ``Tensors.layout``: one float32 [n, inputs], or [n, 1] an input."""
         if self._tensors.layout == "matrix":
-            matrix = np.ascontiguousarray(taken.numbers.T, dtype=np.float32)
-            return {self._tensors.input: matrix}
+            return {self._tensors.input: taken.numbers.T.astype(np.float32, order="C")}
         feeds: dict[str, npt.NDArray[Any]] = {}
         for name, values in zip(self.number_names, taken.numbers, strict=True):
             dtype = _TENSOR_DTYPES[self._order[name]]

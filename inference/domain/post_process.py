@@ -123,4 +123,7 @@ class PostProcessor:
 def _outcome(score: Floats) -> npt.NDArray[np.uint8]:
     """``nan_answer`` where a number is NaN or infinite: JSON cannot say it and nobody could use
     it."""
-    return np.where(np.isfinite(score), np.uint8(0), np.uint8(_NAN_ANSWER))
+    finite = np.isfinite(score)
+    if np.count_nonzero(finite) == len(finite):
+        return np.zeros(len(finite), np.uint8)
+    return np.where(finite, np.uint8(0), np.uint8(_NAN_ANSWER))

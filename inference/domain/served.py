@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from contracts.served import CACHED, DEGRADED, EXPLORED, ServedBatch
+from contracts.served import CACHED, DEGRADED, EXPLORED, ServedBatch, Stacked
 from inference.domain.asked import Group
 from inference.domain.fleet import Computed, LoadedVersion, ServedModel
 from inference.domain.inputs import UNAVAILABLE, Taken
@@ -24,6 +24,8 @@ class Served:
     taken: Taken
     verdicts: Verdicts
     outcome: npt.NDArray[np.uint8]
+    failed: bool
+    """Whether any row's outcome is not 0."""
     cached: npt.NDArray[np.bool_] | None = None
     """Which rows were remembered; None where the version keeps no answers."""
     watermark: int | None = None
@@ -84,7 +86,7 @@ def first_outcome(*stages: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Of each row, the outcome of the first stage in which it did not go well, or 0."""
     outcome = stages[0]
     for later in stages[1:]:
-        if later.any():
+        if np.count_nonzero(later):  # a fifth of what ``any`` costs a small array
             outcome = np.where(outcome == 0, later, outcome)
     return outcome
 
@@ -93,8 +95,6 @@ def batch_of(served: Served) -> ServedBatch:
     """The record of one group."""
     group, taken, verdicts = served.group, served.taken, served.verdicts
     n = len(group.rows)
-    failed = served.outcome != 0
-    fine = not failed.any()
     plan = group.loaded.inputs
     number_rows = len(plan.number_names)
     return ServedBatch(
@@ -112,20 +112,24 @@ def batch_of(served: Served) -> ServedBatch:
         latency_us=np.full(n, min(served.work_us, 2**32 - 1), np.uint32),
         outcome=served.outcome,
         flags=_flags(served, n),
-        predicted=verdicts.predicted if fine else np.where(failed, -1, verdicts.predicted),
-        score=verdicts.score if fine else np.where(failed, np.nan, verdicts.score),
-        confidence=verdicts.confidence if fine else np.where(failed, np.nan, verdicts.confidence),
+        predicted=_where_fine(served, verdicts.predicted, -1),
+        score=_where_fine(served, verdicts.score, np.nan),
+        confidence=_where_fine(served, verdicts.confidence, np.nan),
         propensity=verdicts.propensity,
-        numbers=dict(zip(plan.number_names, taken.numbers, strict=True)),
+        numbers=Stacked(plan.number_names, taken.numbers),
         strings={
             name: tuple(values)
             for name, values in zip(plan.names[number_rows:], taken.strings, strict=True)
         },
-        statuses=dict(zip(plan.names, taken.statuses, strict=True)),
+        statuses=Stacked(plan.names, taken.statuses),
         client_request_ids=_client_ids(group),
         policy_id=group.loaded.policy_id,
         lineage=() if served.watermark is None else (_lineage(served, served.watermark),),
     )
+
+
+def _where_fine(served: Served, values: npt.NDArray[Any], otherwise: float) -> npt.NDArray[Any]:
+    return np.where(served.outcome != 0, otherwise, values) if served.failed else values
 
 
 def _request_ids(group: Group) -> npt.NDArray[np.void]:

@@ -30,15 +30,15 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += times
         self.total += value * times
 
-    def observe_all(self, values: npt.NDArray[np.float64]) -> None:
+    def observe_all(self, values: Sequence[float]) -> None:
         """Count each value."""
         if len(values) < 8:
-            for value in values.tolist():
+            for value in values:
                 self.observe(value)
             return
         found = np.bincount(np.searchsorted(self.bounds, values), minlength=len(self.counts))
-        self.counts = [one + int(more) for one, more in zip(self.counts, found, strict=True)]
-        self.total += float(values.sum())
+        self.counts = [one + more for one, more in zip(self.counts, found.tolist(), strict=True)]
+        self.total += sum(values)
 
 
 class Tally:
@@ -69,7 +69,7 @@ class Tally:
 
     def outcomes(self, outcome: npt.NDArray[np.uint8]) -> None:
         """Count rows by how they ended."""
-        if not outcome.any():
+        if not np.count_nonzero(outcome):
             self.rows[0] += len(outcome)
             return
         for index, count in enumerate(np.bincount(outcome, minlength=len(OUTCOMES)).tolist()):

@@ -1,13 +1,14 @@
 """Served rows as the monitor handles them: all that one version answered in a micro-batch."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from contracts.served import ServedBatch
+from contracts.served import ServedBatch, Stacked
 from monitor.domain.edges import Floats
 
 Bytes = npt.NDArray[np.uint8]
@@ -125,18 +126,26 @@ def _join(lane: Lane, group: Sequence[ServedBatch]) -> Rows:
         score=np.concatenate([batch.score for batch in group]),
         confidence=np.concatenate([batch.confidence for batch in group]),
         propensity=np.concatenate([batch.propensity for batch in group]).astype(np.float64),
-        numbers={
-            name: np.concatenate([batch.numbers[name] for batch in group]) for name in first.numbers
-        },
+        numbers=_side_by_side([batch.numbers for batch in group], tuple(first.numbers)),
         strings={
             name: np.array(
                 [value for batch in group for value in batch.strings[name]], dtype=object
             )
             for name in first.strings
         },
-        statuses={
-            name: np.concatenate([batch.statuses[name] for batch in group])
-            for name in (*first.numbers, *first.strings)
-        },
+        statuses=_side_by_side(
+            [batch.statuses for batch in group], (*first.numbers, *first.strings)
+        ),
         client_ids=clients,
     )
+
+
+def _side_by_side(
+    columns: Sequence[Mapping[str, npt.NDArray[Any]]], names: tuple[str, ...]
+) -> dict[str, npt.NDArray[Any]]:
+    """Each column, joined over the records; matrices in one call, where a call a column would cost
+    a thousand records of one row 20 ms."""
+    stacked = [one.matrix for one in columns if isinstance(one, Stacked) and one.names == names]
+    if len(stacked) == len(columns):
+        return dict(zip(names, np.concatenate(stacked, axis=1), strict=True))
+    return {name: np.concatenate([one[name] for one in columns]) for name in names}

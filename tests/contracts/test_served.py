@@ -8,6 +8,7 @@ import pytest
 from contracts.served import (
     CACHED,
     ServedBatch,
+    Stacked,
     carries_lineage,
     decode_served,
     encode_served,
@@ -50,6 +51,23 @@ def test_a_record_comes_back_by_bits() -> None:
     assert got.request_id.tobytes() == sent.request_id.tobytes()
     assert got.statuses["a"].tolist() == [0, 1, 0]
     assert np.array_equal(got.score, sent.score)
+
+
+def test_columns_in_one_matrix_are_written_and_read_as_columns_of_their_own() -> None:
+    plain = batch()
+    names = ("a", "carrier")
+    stacked = replace(
+        plain,
+        numbers=Stacked(["a"], np.stack([plain.numbers["a"]])),
+        statuses=Stacked(names, np.stack([plain.statuses[name] for name in names])),
+    )
+    assert encode_served(stacked) == encode_served(plain)
+    got = decode_served(encode_served(stacked))
+    assert list(got.statuses) == list(names)
+    assert len(got.numbers) == 1
+    assert "b" not in got.numbers
+    with pytest.raises(KeyError):
+        got.numbers["b"]
 
 
 @pytest.mark.parametrize("cut", [0, 3, 5, 100, -1, -9])

@@ -32,7 +32,6 @@ from inference.route import Route
 from inference.score import Score
 from inference.shadow import Shadow
 from kit.clock import Clock, SystemClock
-from kit.deadline import Deadline
 from kit.redis_pipeline import PipelinedRedis, RedisAway
 from kit.tasks import TaskOwner
 from shared_features.catalogue import Catalogue
@@ -127,7 +126,7 @@ class FakeReader:
         return service
 
     async def look_up(
-        self, plan: Any, entity_rows: Sequence[Mapping[str, Any]], now_us: int, deadline: Deadline
+        self, plan: Any, entity_rows: Sequence[Mapping[str, Any]], now_us: int
     ) -> Rows:
         self.calls += 1
         if self.away:
@@ -195,7 +194,6 @@ class House:
             cache=RememberedAnswers(self.redis, self.clock, 1 << 20),
             clock=self.clock,
             rng=np.random.default_rng(7),
-            features_timeout_ms=50.0,
         )
         record = Record(self.spool)
         self.shadow = Shadow(

@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -229,8 +230,8 @@ async def test_columns_of_nothing_but_nan_are_counted_as_such(
     observe: Observe, producer: Producer, history: SqliteHistory, baselines: RegistryBaselines
 ) -> None:
     batch = producer.batch(10)
-    batch.numbers["distance"] = np.full(10, np.nan)
-    producer.send(batch)
+    numbers = {**batch.numbers, "distance": np.full(10, np.nan)}
+    producer.send(replace(batch, numbers=numbers))
     await drain(observe)
     layout = baselines.known(MODEL, VERSION).layout
     assert layout is not None
