@@ -7,7 +7,7 @@ that answers differently a moment later (DNS rebinding) gains nothing. No redire
 import asyncio
 import socket
 from datetime import UTC, datetime
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 import httpx
@@ -18,6 +18,21 @@ from kit.clock import Clock
 from registry.domain.webhook import Webhook
 
 ANSWER_BYTES_MAX = 64 * 1024
+
+
+_TRANSLATED = ip_network("64:ff9b::/96")
+"""NAT64 (RFC 6052): the last 32 bits are the IPv4 address that is reached."""
+
+
+def is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Whether one host outside of every private network has it; one inside IPv6 counts, too."""
+    if isinstance(address, IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if address in _TRANSLATED:
+            inner = IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(inner)
+    return address.is_global and not address.is_multicast
 
 
 class HttpWebhookPost:
@@ -96,5 +111,5 @@ class HttpWebhookPost:
         if self._private:
             return addresses
         # All of them must be public: a name with one private address is no honest name.
-        public = all(ip_address(address).is_global for address in addresses)
+        public = all(is_public(ip_address(address)) for address in addresses)
         return addresses if public else []
