@@ -5,6 +5,7 @@ from typing import Any
 
 from registry.domain.audit import GENESIS, BrokenChain, Entry, verified
 from registry.ports import Ledger, Transaction
+from registry.preconditions import broken_log
 
 PAGE = 1000
 
@@ -16,8 +17,12 @@ class Audit:
     ledger: Ledger
 
     async def page(self, after: int, limit: int, model: str | None) -> list[Entry]:
-        """Entries in order, from the one after ``after``."""
-        return await self.ledger.read(lambda tx: tx.entries(after, limit, model))
+        """Entries in order, from the one after ``after``. Raises ``Problem`` where one of them is
+        not what was written."""
+        try:
+            return await self.ledger.read(lambda tx: tx.entries(after, limit, model))
+        except BrokenChain as broken:
+            raise broken_log(broken) from broken
 
     async def head(self) -> dict[str, Any]:
         """What to keep elsewhere, so that a cut tail shows."""

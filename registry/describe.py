@@ -5,11 +5,12 @@ from typing import Any
 
 from contracts.problems import ProblemCode
 from kit.problems import Problem
+from registry.domain.audit import BrokenChain
 from registry.domain.history import reigns
 from registry.domain.traffic import production_of
 from registry.domain.version import VersionRecord
 from registry.ports import Decision, Ledger, Transaction
-from registry.preconditions import known_rollout, known_version
+from registry.preconditions import broken_log, known_rollout, known_version
 
 HISTORY_MAX = 10_000
 
@@ -120,8 +121,12 @@ class Describe:
         ]
 
     async def history(self, model: str) -> dict[str, Any]:
-        """Which version served when and why, and every act on the model, oldest first."""
-        entries = await self.ledger.read(lambda tx: tx.entries(0, HISTORY_MAX, model))
+        """Which version served when and why, and every act on the model, oldest first. Raises
+        ``Problem`` when the audit log is broken."""
+        try:
+            entries = await self.ledger.read(lambda tx: tx.entries(0, HISTORY_MAX, model))
+        except BrokenChain as broken:
+            raise broken_log(broken) from broken
         shown = {"seq", "at_us", "wall_us", "actor", "action", "subject", "reason", "after"}
         return {
             "model": model,

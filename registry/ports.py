@@ -74,7 +74,8 @@ class Transaction(Protocol):
         """Append to the audit log."""
 
     def entries(self, after: int = 0, limit: int = 1000, model: str | None = None) -> list[Entry]:
-        """Audit entries with seq > ``after``, in order."""
+        """Audit entries with seq > ``after``, in order. Raises ``BrokenChain`` at one that is not
+        what was written."""
 
     def audit_head(self) -> tuple[int, str]:
         """(seq, digest) of the last entry, kept apart from the entries."""

@@ -6,7 +6,7 @@ from typing import Any
 from contracts.identity import Caller
 from contracts.problems import ProblemCode
 from kit.problems import Problem
-from registry.domain.audit import Act
+from registry.domain.audit import Act, BrokenChain
 from registry.domain.experiment import Experiment
 from registry.domain.rollout import Rollout
 from registry.domain.version import VersionRecord
@@ -87,3 +87,13 @@ def refuse_while_rolling_out(tx: Transaction, model: str, version: str | None = 
                 f"The experiment {experiment.id} is under way; stop it first.",
                 experiment=experiment.id,
             )
+
+
+def broken_log(broken: BrokenChain) -> Problem:
+    """What a reader of the audit log is told when an entry is not what was written."""
+    return Problem(
+        ProblemCode.CONFLICT,
+        f"The audit log is broken: {broken}.",
+        broken_at=broken.seq,
+        what=str(broken),
+    )

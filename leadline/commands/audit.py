@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Column, Table
 
-from leadline.client import Client
+from leadline.client import Client, ProblemError
 from leadline.commands.models import as_json_option
 from leadline.commands.moments import moment
 from leadline.state import StateDir, state_option
@@ -72,30 +72,46 @@ def export(state: StateDir, out: Path | None) -> None:
 def verify(state: StateDir, path: Path | None, head: str | None, as_json: bool) -> None:
     """Recompute the chain here; exit code 1 when an entry was changed, removed or reordered."""
     # The chain's rule is the registry's; importing it costs pydantic, so only here.
-    from registry.domain.audit import BrokenChain, Entry, check_chain
+    from registry.domain.audit import BrokenChain, check_chain, entry_of
 
     kept = _kept(head)
-    if path is not None:
-        entries: list[Any] = [json.loads(line) for line in path.read_text().splitlines() if line]
-    else:
-        with Client.from_state(state) as client:
-            entries = list(_entries(client, None))
-            at = client.get("/v1/audit/head")
-        kept = kept or (at["seq"], at["digest"])
-        entries = [entry for entry in entries if entry["seq"] <= kept[0]]
-    parsed = [Entry.model_validate(entry) for entry in entries]
     try:
+        if path is None:
+            texts, kept = _of_platform(state, kept)
+        else:
+            texts = [line for line in path.read_text().splitlines() if line]
+        parsed = [entry_of(text, number) for number, text in enumerate(texts, 1)]
         count = check_chain(parsed, kept)
         report: dict[str, Any] = {"intact": True, "entries": count}
         said = f"Intact: {count} entries."
         if parsed:
             report["head"] = f"{parsed[-1].seq}:{parsed[-1].digest}"
             said += f" Keep this elsewhere: --head {report['head']}"
-    except BrokenChain as broken:
-        report = {"intact": False, "broken_at": broken.seq, "what": str(broken)}
-        said = f"BROKEN: {broken}."
+    except (BrokenChain, ProblemError) as broken:
+        report = {"intact": False, **_broken(broken)}
+        said = f"BROKEN: {report['what']}."
     click.echo(json.dumps(report, indent=2) if as_json else said)
     sys.exit(0 if report["intact"] else 1)
+
+
+def _of_platform(
+    state: StateDir, kept: tuple[int, str] | None
+) -> tuple[list[str], tuple[int, str]]:
+    """Every entry up to the head that was kept, or up to the platform's own."""
+    with Client.from_state(state) as client:
+        entries = list(_entries(client, None))
+        at = client.get("/v1/audit/head")
+    kept = kept or (at["seq"], at["digest"])
+    return [json.dumps(entry) for entry in entries if entry["seq"] <= kept[0]], kept
+
+
+def _broken(broken: Exception) -> dict[str, Any]:
+    """Where and how; the registry itself refuses to show an entry that it cannot read."""
+    if not isinstance(broken, ProblemError):
+        return {"broken_at": getattr(broken, "seq", None), "what": str(broken)}
+    if "broken_at" not in broken.body:
+        raise broken
+    return {name: broken.body[name] for name in ("broken_at", "what")}
 
 
 def _kept(head: str | None) -> tuple[int, str] | None:

@@ -12,7 +12,7 @@ from contracts.routing import ModelRoute, ReplicaReport, RoutingTable
 from kit.problems import Problem
 from registry.adapters.rollout_rows_sql import RolloutRows
 from registry.adapters.tables import AUDIT, HEAD, MEMORY, MIRROR, REPLICAS, ROUTES, VERSIONS
-from registry.domain.audit import Act, Entry, chain
+from registry.domain.audit import Act, BrokenChain, Entry, chain, entry_of
 from registry.domain.effects import Scene
 from registry.domain.rollout import Rollout
 from registry.domain.version import VersionRecord
@@ -141,11 +141,11 @@ class SqlTransaction(RolloutRows):
         return entry
 
     def entries(self, after: int = 0, limit: int = 1000, model: str | None = None) -> list[Entry]:
-        query = select(AUDIT.c.document).where(AUDIT.c.seq > after).order_by(AUDIT.c.seq)
+        columns = (AUDIT.c.seq, AUDIT.c.model, AUDIT.c.document)
+        query = select(*columns).where(AUDIT.c.seq > after).order_by(AUDIT.c.seq)
         if model is not None:
             query = query.where(AUDIT.c.model == model)
-        texts = self._db.execute(query.limit(limit)).scalars()
-        return [Entry.model_validate_json(text) for text in texts]
+        return [_kept(*row) for row in self._db.execute(query.limit(limit))]
 
     def audit_head(self) -> tuple[int, str]:
         head = self._db.execute(select(HEAD.c.audit_seq, HEAD.c.audit_digest)).one()
@@ -201,3 +201,11 @@ class SqlTransaction(RolloutRows):
             if new != old:
                 self.put_version(new)
         self.record(act)
+
+
+def _kept(seq: int, model: str, document: str) -> Entry:
+    """The entry of a row, which is found by its model only while that is the entry's own."""
+    entry = entry_of(document, seq)
+    if entry.model != model:
+        raise BrokenChain(seq, "is kept under another model")
+    return entry

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 GENESIS = "0" * 64
 
@@ -51,6 +51,17 @@ class BrokenChain(ValueError):
     def __init__(self, seq: int, what: str) -> None:
         super().__init__(f"entry {seq}: {what}")
         self.seq = seq
+
+
+def entry_of(text: str | bytes, seq: int) -> Entry:
+    """The entry that was written as this JSON, as the ``seq``-th.
+
+    Raises ``BrokenChain``: what cannot be read is not what was written.
+    """
+    try:
+        return Entry.model_validate_json(text)
+    except ValidationError:
+        raise BrokenChain(seq, "cannot be read") from None
 
 
 def chain(act: Act, seq: int, at_us: int, wall_us: int, previous: str) -> Entry:

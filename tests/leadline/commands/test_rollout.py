@@ -146,6 +146,13 @@ async def test_the_audit_log_is_verified_here_and_a_change_shows(
     code, said = await leadline(tmp_path, "audit", "verify")
     assert code == 1
     assert "entry 1: was changed" in said
+    export.write_text("this is no entry\n")
+    code, said = await leadline(tmp_path, "audit", "verify", "--file", str(export))
+    assert (code, said.strip()) == (1, "BROKEN: entry 1: cannot be read.")
+    with sqlite3.connect(tmp_path / "registry" / "registry.db") as database:
+        database.execute("UPDATE audit SET document = 'nonsense' WHERE seq = 2")
+    code, said = await leadline(tmp_path, "audit", "verify")
+    assert (code, said.strip()) == (1, "BROKEN: entry 2: cannot be read.")
 
 
 async def test_a_run_is_published_by_its_uri(registry: httpx.AsyncClient, tmp_path: Path) -> None:

@@ -1,0 +1,53 @@
+"""What somebody does to the log in its database, behind the registry's back, shows."""
+
+import sqlite3
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.registry.conftest import promote, publish
+
+SWAP = (
+    "UPDATE audit SET seq = 99 WHERE seq = 1; UPDATE audit SET seq = 1 WHERE seq = 2;"
+    "UPDATE audit SET seq = 2 WHERE seq = 99;"
+)
+
+
+@pytest.mark.parametrize(
+    ("statement", "seq"),
+    [
+        ("UPDATE audit SET document = replace(document, 'published', 'pushed') WHERE seq = 2", 2),
+        ("UPDATE audit SET document = 'nonsense' WHERE seq = 2", 2),
+        ("UPDATE audit SET document = replace(document, '{', '{\"x\":1,') WHERE seq = 2", 2),
+        ("UPDATE audit SET model = 'other' WHERE seq = 2", 2),
+        ("DELETE FROM audit WHERE seq = 1", 1),
+        ("DELETE FROM audit WHERE seq = 2", 2),
+        ("DELETE FROM audit WHERE seq = 3", 3),
+        (SWAP, 1),
+    ],
+    ids=str,
+)
+async def test_tampering_with_the_database_shows_where_it_happened(
+    client: httpx.AsyncClient, tmp_path: Path, statement: str, seq: int
+) -> None:
+    await publish(client, 2.0)
+    await publish(client, 3.0)
+    await promote(client, "1", "production")
+    assert (await client.get("/v1/audit/verify")).json()["intact"] is True
+    with sqlite3.connect(tmp_path / "registry" / "registry.db") as database:
+        database.executescript(statement)
+    found = (await client.get("/v1/audit/verify")).json()
+    assert (found["intact"], found["broken_at"]) == (False, seq)
+
+
+@pytest.mark.parametrize("path", ["/v1/audit", "/v1/models/delay/history"])
+async def test_an_unreadable_entry_is_named_and_not_shown_as_a_failure_of_ours(
+    client: httpx.AsyncClient, tmp_path: Path, path: str
+) -> None:
+    await publish(client)
+    with sqlite3.connect(tmp_path / "registry" / "registry.db") as database:
+        database.execute("UPDATE audit SET document = 'nonsense'")
+    answer = await client.get(path)
+    assert (answer.status_code, answer.json()["broken_at"]) == (409, 1)
+    assert "entry 1: cannot be read" in answer.json()["detail"]
