@@ -35,34 +35,47 @@ class Answered:
     now_us: int
 
     def rows(self) -> list[dict[str, Any]]:
-        """Each row as a mapping: the refs, and ``<ref>__status``."""
-        values = {
-            ref: plain_values(column, self.dtypes[ref]) for ref, column in self.columns.items()
-        }
-        names = {
-            ref: [STATUSES[code] for code in column.status.tolist()]
-            for ref, column in self.columns.items()
-        }
-        count = len(next(iter(names.values()), []))
+        """Each row as a mapping: the refs, then ``<ref>__status``."""
+        values, statuses = [], []
+        told: dict[int, tuple[list[str], list[bool] | None]] = {}
+        for ref, column in self.columns.items():
+            place = id(column.status)  # features of a view mostly share one array
+            if place not in told:
+                codes = column.status.tolist()
+                told[place] = [STATUSES[code] for code in codes], _missing(codes)
+            names, missing = told[place]
+            values.append(_plain(column, self.dtypes[ref], missing))
+            statuses.append(names)
+        keys = [*self.columns, *(f"{ref}__status" for ref in self.columns)]
         return [
-            {
-                **{ref: values[ref][row] for ref in values},
-                **{f"{ref}__status": names[ref][row] for ref in names},
-            }
-            for row in range(count)
+            dict(zip(keys, cells, strict=True)) for cells in zip(*values, *statuses, strict=True)
         ]
 
 
 def plain_values(column: Column, dtype: str) -> list[Any]:
     """The values as Python's own, with None for null; timestamps are zone-aware datetimes."""
-    missing = (column.status != PRESENT).tolist()
-    values = column.values if isinstance(column.values, list) else column.values.tolist()
-    if column.exact is not None:
+    return _plain(column, dtype, _missing(column.status.tolist()))
+
+
+def _missing(codes: list[int]) -> list[bool] | None:
+    return [code != PRESENT for code in codes] if any(codes) else None
+
+
+assert PRESENT == 0  # so that any other code is true
+
+
+def _plain(column: Column, dtype: str, missing: list[bool] | None) -> list[Any]:
+    values: list[Any]
+    if column.exact is None:
+        values = column.values if isinstance(column.values, list) else column.values.tolist()
+    else:
         values = column.exact.tolist()
         if dtype == "bool":
             values = [value == 1 for value in values]
         elif dtype == "timestamp":
             values = [_EPOCH + timedelta(microseconds=value) for value in values]
+    if missing is None:
+        return values
     return [None if gone else value for gone, value in zip(missing, values, strict=True)]
 
 

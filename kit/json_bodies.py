@@ -1,5 +1,7 @@
 """Strict JSON at the door of every service: bounded, UTF-8, no NaN, no trailing bytes."""
 
+from typing import Any
+
 import orjson
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -7,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contracts.problems import ProblemCode
 from kit.problems import Problem, problem_body
 
+_PARSED = "leadline.json"
 JSON_BYTES_MAX = 4 * 1024 * 1024
 
 
@@ -29,7 +32,7 @@ class JsonBodies:
         if body is None:
             limit = f"At most {self._json_bytes_max} bytes are taken here."
             await _refuse(Problem(ProblemCode.CONTENT_TOO_LARGE, limit), scope, send)
-        elif body and not _strict(body):
+        elif body and not _read_into(scope, body):
             detail = "The body could not be read as JSON (UTF-8; no NaN, no Infinity)."
             await _refuse(Problem(ProblemCode.MALFORMED_JSON, detail), scope, send)
         else:
@@ -40,6 +43,11 @@ def is_json(scope: Scope) -> bool:
     """Whether the request's body says it is JSON; then it was read and checked here."""
     media_type = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
     return media_type == "application/json" or media_type.endswith("+json")
+
+
+def json_body(scope: Scope) -> Any:
+    """The body of a request for which ``is_json`` holds, as it was parsed here; None: empty."""
+    return scope.get(_PARSED)
 
 
 async def _read(receive: Receive, bytes_max: int) -> bytes | None:
@@ -57,9 +65,9 @@ async def _read(receive: Receive, bytes_max: int) -> bytes | None:
             return b"".join(parts)
 
 
-def _strict(body: bytes) -> bool:
+def _read_into(scope: Scope, body: bytes) -> bool:
     try:
-        orjson.loads(body)
+        scope[_PARSED] = orjson.loads(body)
     except orjson.JSONDecodeError:
         return False
     return True

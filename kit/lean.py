@@ -14,7 +14,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from kit.problems import Problem, invalid_input, problem_body
 
@@ -67,26 +67,31 @@ def lean_answers(routers: Iterable[APIRouter]) -> dict[tuple[str, str], Answer]:
 
 
 class LeanRoutes:
-    """Answers the lean routes and hands everything else on; plain ASGI."""
+    """Answers the lean routes, and nothing else; plain ASGI.
 
-    def __init__(self, app: ASGIApp, answers: Mapping[tuple[str, str], Answer]) -> None:
-        self._app = app
+    ``our_fault`` answers for exceptions that are nobody's problem but ours, and reports them.
+    """
+
+    def __init__(
+        self,
+        answers: Mapping[tuple[str, str], Answer],
+        our_fault: Callable[[Request, Exception], Response],
+    ) -> None:
         self._answers = answers
+        self._our_fault = our_fault
+        self.places = frozenset(answers)
+        """Method and path of each."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = None
-        if scope["type"] == "http":
-            answer = self._answers.get((scope["method"], scope["path"]))
-        if answer is None:
-            await self._app(scope, receive, send)
-            return
         request = Request(scope, receive, send)
         try:
-            response = await answer(request)
+            response = await self._answers[scope["method"], scope["path"]](request)
         except Problem as problem:
             response = problem_response(request, problem)
         except RequestValidationError as error:
             response = problem_response(request, invalid_input(error.errors()))
+        except Exception as error:  # noqa: BLE001 - the edge that answers
+            response = self._our_fault(request, error)
         await response(scope, receive, send)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from kit.one_write import OneWriteProtocol
 from kit.settings import ServiceSettings
 
 KEEP_ALIVE_S = 75
@@ -49,7 +50,7 @@ def run(app: FastAPI, settings: ServiceSettings, **options: Any) -> None:
             "host": settings.host,
             "port": settings.port,
             "loop": "uvloop",
-            "http": "httptools",  # h11 accepts requests with both lengths, and so smuggling
+            "http": OneWriteProtocol,  # httptools: h11 takes both lengths, and so smuggling
             "ws": "none",
             "lifespan": "on",
             "log_config": None,
