@@ -14,8 +14,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from contracts.problems import ProblemCode
 from gateway.adapters.edge import FULL, OURS, SLOW_BODY, SLOW_HEAD, UNREADABLE, Edge
+from gateway.adapters.known_head import KnownHead
 from gateway.domain.access import CONTROL_BYTES_MAX, PREDICT_BYTES_MAX, rule_for
-from gateway.domain.exchange import Question, Reply, preamble_of
+from gateway.domain.exchange import Preamble, Question, Reply, preamble_of
 from gateway.domain.head import Fault, fault_in_head
 from gateway.metrics import PREDICT_SECONDS, REQUESTS
 from kit.errand import Errand
@@ -67,7 +68,10 @@ class EdgeProtocol(HttpToolsProtocol):
         self.stalled_since: float | None = None
         self.idle_s_max = edge.times.idle_s_max
         self.url = b""
+        self.chunk = b""
+        """What was read last, while it can be one whole message."""
         self.known_host: bytes | None = None
+        self.known_head: KnownHead | None = None
         self.lane = _LaneCycle()
         self.lane_errand: Errand | None = None
         self.lane_fields: dict[bytes, bytes] | None = None
@@ -94,7 +98,10 @@ class EdgeProtocol(HttpToolsProtocol):
             if self.body_bytes > LINGER_BYTES_MAX:
                 self.transport.abort()
             return
+        if self.known_head is not None and self._take_known(self.known_head, data):
+            return
         self.chunk_bytes = len(data)
+        self.chunk = data if self.reading == _IDLE else b""
         if self.reading == _HEAD:
             self.head_bytes += len(data)
         elif self.reading == _BODY:
@@ -116,6 +123,16 @@ class EdgeProtocol(HttpToolsProtocol):
                 2 * self.body_bytes + FRAMING_BYTES_MAX
             ):
                 self._refuse((ProblemCode.CONTENT_TOO_LARGE, "Chunks of more framing than body."))
+
+    def _take_known(self, known: KnownHead, data: bytes) -> bool:
+        """Whether this is another prediction under the last one's head, in the fast lane."""
+        if self.reading != _IDLE or self.flow.write_paused or self._answering():
+            return False
+        body = known.body_in(data)
+        if body is None:
+            return False
+        self._begin(known.preamble, body, keep_alive=True)
+        return True
 
     def on_message_begin(self) -> None:
         # The ASGI scope is made in on_headers_complete, for requests that need one.
@@ -211,18 +228,26 @@ class EdgeProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self.reading = _IDLE
         self.since = self.loop.time()
+        chunk, self.chunk = self.chunk, b""
         fields = self.lane_fields
         if fields is None:
             super().on_message_complete()
             return
         self.lane_fields = None
         parts, self.lane_parts = self.lane_parts, []
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        preamble = preamble_of(fields, self.url[9:])
+        keep_alive = self.parser.should_keep_alive()
+        if keep_alive and preamble.lasting:
+            self.known_head = KnownHead.of(chunk, body, preamble)
+        self._begin(preamble, body, keep_alive=keep_alive)
+
+    def _begin(self, preamble: Preamble, body: bytes, *, keep_alive: bool) -> None:
         lane = self.lane
         lane.response_complete = False
-        lane.keep_alive = self.parser.should_keep_alive() and not self.draining
+        lane.keep_alive = keep_alive and not self.draining
         self.cycle = lane  # type: ignore[assignment]  # has what uvicorn reads of a cycle
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
-        question = Question(next(self.edge.request_ids), preamble_of(fields, self.url[9:]), body)
+        question = Question(next(self.edge.request_ids), preamble, body)
         self.lane_errand = Errand(self._answer(question), self.loop, self.edge.context)
 
     # Answering

@@ -23,6 +23,11 @@ class Preamble:
     """Of the headers above, and its mark, once they were looked at (``gateway.admit``)."""
     mark: bytes | None = None
 
+    @property
+    def lasting(self) -> bool:
+        """Whether the next request may well have the same; an id is of one request only."""
+        return self.client_request_id is None and self.traceparent is None
+
 
 def preamble_of(fields: Mapping[bytes, bytes], query: bytes) -> Preamble:
     """From headers (names in lower case) and the query."""

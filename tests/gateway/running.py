@@ -1,6 +1,7 @@
 """A whole gateway for tests: the real application behind the real edge, on a free port."""
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -43,6 +44,32 @@ class Running:
                 return await reader.read()
         finally:
             writer.close()
+
+    @asynccontextmanager
+    async def wire(self) -> AsyncIterator["Wire"]:
+        """A connection that lasts over many requests."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            yield Wire(reader, writer)
+        finally:
+            writer.close()
+
+
+@dataclass(slots=True, eq=False)
+class Wire:
+    """One connection, on which bytes are sent as they are."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def ask(self, request: bytes) -> bytes:
+        """Send, and read one whole answer."""
+        self.writer.write(request)
+        async with asyncio.timeout(5):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"\r\ncontent-length: (\d+)\r\n", head)
+            assert length is not None, head
+            return head + await self.reader.readexactly(int(length[1]))
 
 
 def make_key(state: Path, principal: str, *scopes: str, **options: Any) -> str:

@@ -338,3 +338,37 @@ async def test_an_encoded_prediction_is_not_read(gateway: Running, key: str) -> 
     for _ in range(2):
         answer = await gateway.raw(predict(key, extra=b"Content-Encoding: gzip\r\n"))
         assert status_of(answer) == 415
+
+
+async def test_a_head_that_comes_again_still_has_every_byte_looked_at(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    again = predict(key, close=False)
+    longer = predict(key, body=BODY.replace(b"UA", b"Lufthansa"), close=False)
+    stranger = again.replace(key.encode(), key[:-1].encode() + b"!")
+    for last, status in (
+        (again.replace(b"Host: x", b"Host: x y"), 400),
+        (again.replace(b"Length: ", b"Length: +"), 400),
+        (again.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n"), 400),
+        (again.replace(b"POST /predict", b"POST /../predict"), 400),
+    ):
+        async with gateway.wire() as wire:
+            for sent in (again, again, longer, again):
+                assert (await wire.ask(sent)).startswith(b"HTTP/1.1 200 ")
+            assert (await wire.ask(stranger)).startswith(b"HTTP/1.1 401 ")
+            assert (await wire.ask(again)).startswith(b"HTTP/1.1 200 ")
+            assert status_of(await wire.ask(last)) == status
+    carriers = [orjson.loads(ask.body)["instances"][0]["carrier"] for ask in replica.asked]
+    assert carriers == ["UA", "UA", "Lufthansa", "UA", "UA"] * 4
+
+
+async def test_pipelined_requests_with_one_head_are_answered_in_order(
+    gateway: Running, key: str
+) -> None:
+    one, two = predict(key, close=False), predict(key, body=BODY.replace(b"UA", b"B6"), close=False)
+    async with gateway.wire() as wire:
+        for _ in range(3):
+            assert (await wire.ask(one)).startswith(b"HTTP/1.1 200 ")
+    answers = await gateway.raw(one, one, one + two + one, two, predict(key))
+    carriers = re.findall(rb'"carrier":"(..)"', answers)
+    assert carriers == [b"UA", b"UA", b"UA", b"B6", b"UA", b"B6", b"UA"]
