@@ -68,7 +68,7 @@ class Parts:
         mlflow = MlflowConnection(
             settings.mlflow_tracking, settings.mlflow_directory, self.mlflow_thread
         )
-        self.mirror = Mirror(ledger, self.artifacts, MlflowMirror(mlflow))
+        self.mirror = Mirror(ledger, self.artifacts, MlflowMirror(mlflow), holder, lease_s)
         runs = MlflowRuns(mlflow, settings.artifact_bytes_max, settings.artifact_files_max)
         self.adopt = Adopt(runs, self.artifacts)
         self.describe = Describe(ledger)

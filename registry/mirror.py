@@ -12,6 +12,7 @@ from registry.domain.version import VersionRecord
 from registry.metrics import MIRROR_OUT_OF_BAND, MIRROR_PENDING
 from registry.ports import ArtifactStore, Ledger, ModelMirror, Transaction
 
+LEASE = "mirror"
 ALIASED = (State.PRODUCTION, State.CANARY, State.SHADOW, State.CANDIDATE)
 """The states that are shown as aliases of the same name."""
 
@@ -23,17 +24,30 @@ class Mirror:
     ledger: Ledger
     artifacts: ArtifactStore
     mlflow: ModelMirror
+    holder: str
+    lease_s: float
 
     async def __call__(self) -> None:
-        """Raises what MLflow raises; then the rest waits for the next time."""
+        """Raises what MLflow raises; then the rest waits for the next time.
+
+        Does nothing while another copy holds the lease: two that compare at the same time would
+        take each other's moves for somebody's in MLflow.
+        """
         records = await self.ledger.read(lambda tx: tx.versions())
         pending = [record for record in records if record.mlflow_version is None]
         MIRROR_PENDING.set(len(pending))
         for record in pending:
+            if not await self._is_ours():
+                return
             await self._put(record)
         for model in sorted({record.model for record in records}):
+            if not await self._is_ours():
+                return
             await self._align(model)
         MIRROR_PENDING.set(0)
+
+    async def _is_ours(self) -> bool:
+        return await self.ledger.write(lambda tx: tx.take_lease(LEASE, self.holder, self.lease_s))
 
     async def _put(self, record: VersionRecord) -> None:
         number = await self.mlflow.put_version(record, self._files(record))
@@ -78,7 +92,7 @@ class Mirror:
             action="alias.moved_outside",
             model=model,
             subject=model,
-            reason="aliases were moved in MLflow itself; they are set back to what serves",
+            reason=f"moved in MLflow itself: {_told(before, moved)}; set back to what serves",
             before={alias: before.get(alias) for alias in moved},
             after=dict(moved),
         )
@@ -92,3 +106,11 @@ def aliases_of(records: list[VersionRecord]) -> dict[str, str]:
         for record in records
         if record.state in ALIASED and record.mlflow_version is not None
     }
+
+
+def _told(before: dict[str, str], moved: dict[str, str | None]) -> str:
+    """``production from 1 to 2``, in MLflow's numbers."""
+    return ", ".join(
+        f"{alias} from {before.get(alias, 'nothing')} to {to or 'nothing'}"
+        for alias, to in moved.items()
+    )

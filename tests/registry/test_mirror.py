@@ -1,6 +1,8 @@
 """MLflow shows what serves, and what moves there without us is noticed. MLflow is real."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from kit.clock import FakeClock
+from registry.adapters.artifacts_disk import DiskArtifacts
 from registry.app import build
+from registry.domain.version import VersionRecord
+from registry.mirror import Mirror
 from tests.polling import until
 from tests.registry.conftest import promote, publish, running, settings_for
+from tests.registry.scenes import Desk
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, while it is imported
 
@@ -72,6 +78,7 @@ async def test_the_production_alias_resolves_to_what_serves_and_is_put_back_when
             break
         await mirrored.get("/v1/routing", params={"wait_s": 0.1}, headers={"if-none-match": '"1"'})
     assert (moves[0]["before"], moves[0]["after"]) == ({"production": "1"}, {"production": "2"})
+    assert "production from 1 to 2" in moves[0]["reason"]
     found = await _until_mirrored(mirrored, tmp_path, "production")
     assert found.version in {"1", 1}
 
@@ -89,3 +96,57 @@ async def test_without_mlflow_everything_else_goes_on_and_the_version_waits(
             assert (await client.get("/readyz")).status_code == 200
             version = (await client.get("/v1/models/delay/versions/1")).json()
             assert version["mlflow_version"] is None
+
+
+class SlowMlflow:
+    """A ``ModelMirror`` in memory; what is asked of it is answered a turn of the loop later."""
+
+    def __init__(self) -> None:
+        self.put: list[str] = []
+        self.aliased: dict[str, str] = {}
+
+    async def put_version(self, record: VersionRecord, _files: Mapping[str, Path]) -> str:
+        await asyncio.sleep(0)
+        self.put.append(record.name)
+        return record.version
+
+    async def aliases(self, _model: str) -> dict[str, str]:
+        await asyncio.sleep(0)
+        return dict(self.aliased)
+
+    async def set_alias(self, _model: str, alias: str, version: str | None) -> None:
+        await asyncio.sleep(0)
+        self.aliased.pop(alias, None)
+        if version is not None:
+            self.aliased[alias] = version
+
+
+async def test_two_copies_show_a_version_once_and_do_not_accuse_each_other(
+    tmp_path: Path, fake_clock: FakeClock
+) -> None:
+    mlflow, nothing = SlowMlflow(), DiskArtifacts(tmp_path / "artifacts", 1, ThreadPoolExecutor(1))
+    async with Desk(tmp_path, fake_clock) as desk:
+        copies = [Mirror(desk.ledger, nothing, mlflow, name, 10.0) for name in ("a", "b")]
+        for look in range(6):
+            await asyncio.gather(*(copy() for copy in copies))
+            if look == 2:
+                await desk.start()
+                await desk.look()
+        assert sorted(mlflow.put) == ["delay/1", "delay/2"]
+        assert "alias.moved_outside" not in await desk.actions()
+        assert mlflow.aliased["production"] == "1"
+
+
+async def test_another_copy_goes_on_where_the_first_fell_silent(
+    tmp_path: Path, fake_clock: FakeClock
+) -> None:
+    mlflow, nothing = SlowMlflow(), DiskArtifacts(tmp_path / "artifacts", 1, ThreadPoolExecutor(1))
+    async with Desk(tmp_path, fake_clock) as desk:
+        await Mirror(desk.ledger, nothing, mlflow, "a", 10.0)()
+        mlflow.aliased.clear()
+        second = Mirror(desk.ledger, nothing, mlflow, "b", 10.0)
+        await second()
+        assert mlflow.aliased == {}
+        desk.clock.step_us(11_000_000)
+        await second()
+        assert mlflow.aliased["production"] == "1"
