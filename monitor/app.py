@@ -30,9 +30,10 @@ from monitor.adapters.stream_redis import RedisStream
 from monitor.adapters.verdicts_sqlite import SqliteVerdicts
 from monitor.alert import TellPeople
 from monitor.domain.floors import read_floors
+from monitor.domain.season import read_days
 from monitor.join_labels import JoinLabels
 from monitor.judge import Judge
-from monitor.observe import Observe
+from monitor.observe import FEW_ENTRIES, Observe
 from monitor.ports import Offload, Sink
 from monitor.report import Report
 from monitor.routes import (
@@ -118,6 +119,7 @@ class Monitor:
             label_due_us=int(settings.label_due_h * 3_600_000_000),
             completeness_min=settings.completeness_min,
             floors=read_floors(settings.quality_floors),
+            known_days=read_days(settings.known_days),
         )
 
         self.outside = httpx.AsyncClient(timeout=5.0, trust_env=False)
@@ -165,6 +167,7 @@ class Monitor:
             self.clock,
             future_tolerance_us=int(self.settings.future_tolerance_s * 1e6),
             deliveries_max=self.settings.deliveries_max,
+            few_entries=min(FEW_ENTRIES, self.settings.read_entries_max),
         )
 
     async def lead(self) -> None:

@@ -2,7 +2,7 @@
 the truth."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from monitor.domain.joint import joint_map, judge_joint
 from monitor.domain.multiplicity import q_values
 from monitor.domain.night import Night
 from monitor.domain.rows import HOUR_US
+from monitor.domain.season import began_or_ended, covered, is_known
 from monitor.domain.segments import (
     DAYS,
     GAP_DAYS,
@@ -96,6 +97,7 @@ class Judge:
         label_due_us: int,
         completeness_min: float,
         floors: tuple[Floor, ...] = (),
+        known_days: Collection[int] = (),
     ) -> None:
         self._history = history
         self._parts = parts
@@ -107,6 +109,7 @@ class Judge:
         self._label_due_us = label_due_us
         self._completeness_min = completeness_min
         self._floors = floors
+        self._known_days = known_days
 
     async def drift(
         self, model: str, window: Window, version: str | None = None, segment: str = ""
@@ -213,7 +216,13 @@ class Judge:
             found.sightings.extend(s for s in witness.columns(drifts) if s.severity == "page")
         if job == "day":
             found.sightings.extend(witness.columns(drifts))
-            result |= self._night(case, layout, drifts, memory, found, witness)
+            unlike = self._unlike_other_days(case, layout, volumes)
+            result["unlike_other_days"] = unlike
+            if unlike:
+                # Neither an alarm nor an all-clear, and nothing that later nights should remember.
+                found.sightings.extend(witness.findings({}, drifts, CUSUM_DAYS, unlike))
+            else:
+                result |= self._night(case, layout, drifts, memory, found, witness)
         if job != "hour":
             result |= self._truth(job, case, found)
         return result
@@ -243,6 +252,22 @@ class Judge:
         findings = {name: asdict(one) for name, one in judged.items()}
         answer = {"findings": findings, "segments": segments}
         return answer | self._by_rows(case, layout, memory, found, witness)
+
+    def _unlike_other_days(
+        self, case: _Case, layout: Layout, volumes: Collection[int]
+    ) -> str | None:
+        """Why this day is not held against the training's."""
+        window, rates = case.window, layout.profile.hours
+        if is_known(self._known_days, window):
+            return "people said that this day is unlike others"
+        now = covered(rates, volumes, window)
+        day_before = Window(window.from_hour - window.hours, window.from_hour)
+        hours = self._history.volumes(
+            case.model, case.version, case.variants, day_before.from_hour, day_before.until_hour
+        )
+        if began_or_ended(now, covered(rates, hours, day_before)):
+            return f"it served in hours that hold {now:.0%} of a usual day's traffic"
+        return None
 
     def _unlike_the_whole(
         self, case: _Case, layout: Layout, names: Sequence[str]

@@ -48,6 +48,7 @@ class Observe:
         *,
         future_tolerance_us: int,
         deliveries_max: int,
+        few_entries: int = FEW_ENTRIES,
     ) -> None:
         self._stream = stream
         self._ledger = ledger
@@ -57,6 +58,7 @@ class Observe:
         self._clock = clock
         self._future_tolerance_us = future_tolerance_us
         self._deliveries_max = deliveries_max
+        self._few_entries = few_entries
         self.read_until_us = 0
         """Wall time up to which everything in the stream has been applied."""
 
@@ -66,7 +68,7 @@ class Observe:
             try:
                 taken = await self.step()
                 metrics.BLOCKED.set(0)
-                if 0 < taken < FEW_ENTRIES:
+                if 0 < taken < self._few_entries:
                     # A part and a commit a handful of rows would cost more than the rows.
                     await self._clock.sleep_s(LINGER_S)
                 continue

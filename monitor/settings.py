@@ -58,6 +58,11 @@ class MonitorSettings(ServiceSettings):
         description="MODEL:METRIC=LIMIT, comma separated; * is every model, the metric accuracy, "
         "auc, brier, log_loss, mae or rmse. A day wholly beyond it, with its interval, pages.",
     )
+    known_days: CommaList = Field(
+        default=(),
+        description="Dates on which people expect other traffic (holidays, sales): 2013-11-28 or "
+        "2013-11-28/2013-12-01, comma separated. Reported; no drift ticket, and not remembered.",
+    )
     label_match_ms: int = Field(
         default=1_000, ge=0, description="Tolerance of a join by unit and prediction time."
     )

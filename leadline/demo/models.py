@@ -145,6 +145,7 @@ def train(
         labels=given.labels[held],
         sample_labels=given.labels[fit],
         sample_event_us=given.event_us[fit],
+        validation_event_us=given.event_us[held],
         training=_lineage(given, scores, git_commit, now),
         serving=serving_of(service),
         post_processing=PostProcessing(

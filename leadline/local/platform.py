@@ -24,6 +24,8 @@ DEFAULT_PORTS = {
     "monitor": 8084,
     "mlflow": 5000,
 }
+DEMO_HOLIDAYS = "2013-11-28/2013-12-01,2013-12-24/2014-01-01"
+"""Thanksgiving with its Sunday, and Christmas to New Year: airlines fly other schedules then."""
 NICENESS = {"monitor": 5, "mlflow": 10}
 """No caller waits for these: on a crowded machine the path of a prediction goes first."""
 START_ORDER = ("registry", "feature_store", "monitor", "inference", "gateway")
@@ -92,6 +94,7 @@ class Platform:
         }
         if self.state.clock_file.exists():
             environment["LEADLINE_CLOCK_FILE"] = str(self.state.clock_file)
+            environment["LEADLINE_KNOWN_DAYS"] = DEMO_HOLIDAYS
         if name == "inference":
             environment["LEADLINE_PUSH_URL"] = f"{self.url(name)}/internal/routing"
             environment["LEADLINE_V2_OPEN"] = "true"  # loopback only; the gateway checks keys

@@ -67,6 +67,8 @@ class Publication:
     sample_labels: npt.ArrayLike | None = None
     sample_event_us: npt.ArrayLike | None = None
     """When each training row was, int µs UTC; the baseline learns day-to-day variation by it."""
+    validation_event_us: npt.ArrayLike | None = None
+    """When each validation row was; the baseline learns which weekdays their scores are of."""
     categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """By text input, the values in the order of the codes that the model was fitted on; needed
     where the model takes numbers (LightGBM, XGBoost, PyTorch)."""
@@ -203,6 +205,7 @@ def _baseline(
             scores=scores[:, -1],
             labels=labels,
             threshold=0.5 if threshold is None else threshold.value,
+            event_us=publication.validation_event_us,
         )
         if binary
         else None,

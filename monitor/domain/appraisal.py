@@ -49,6 +49,7 @@ def _classified(known: Scored) -> dict[str, Any]:
             "ece": error.ece,
             "spiegelhalter_z": sums.z,
             "p": sums.p,
+            "p_by_day": calibration.p_by_day(known.score, truth, _days(known)),
             "reliability": [bin_.model_dump() for bin_ in bins],
         },
     }

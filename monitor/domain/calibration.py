@@ -4,12 +4,15 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
+from scipy import special, stats
 
 from contracts.profile import ReliabilityBin
 from monitor.domain import scoring
-from monitor.domain.edges import Floats
+from monitor.domain.edges import Floats, Ints
 from monitor.domain.scoring import Bools
+
+DAYS_MIN = 5
+"""Fewer days say nothing of a model: one storm makes a day's flights late together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +83,25 @@ def calibration_error(bins: tuple[ReliabilityBin, ...]) -> CalibrationError:
 def calibration(scores: Floats, truth: Bools) -> tuple[CalibrationError, Spiegelhalter]:
     """Both at once, for rows at hand."""
     return calibration_error(scoring.reliability(scores, truth)), spiegelhalter(scores, truth)
+
+
+def p_by_day(scores: Floats, truth: Bools, days: Ints) -> float | None:
+    """p-value of calibration with days as clusters; None below ``DAYS_MIN`` days.
+
+    Student's t over the daily sums of y − p (probabilities too high or too low) and of
+    Spiegelhalter's
+    (y − p)(1 − 2p) (too sure or too unsure), the smaller of the two times two. Arrays [n].
+    """
+    _, at = np.unique(days, return_inverse=True)
+    k = int(at.max(initial=-1)) + 1
+    if k < DAYS_MIN:
+        return None
+    gap = truth - scores
+    smallest = 1.0
+    for values in (gap, gap * (1 - 2 * scores)):
+        sums = np.bincount(at, weights=values)
+        spread = float(sums.std(ddof=1))
+        if spread > 0:
+            t = abs(float(sums.mean())) * math.sqrt(k) / spread
+            smallest = min(smallest, 2 * float(stats.t.sf(t, k - 1)))
+    return min(1.0, 2 * smallest)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from monitor.domain import rates
 from monitor.domain.edges import Floats, Ints
 
 EXPECTED_MIN = 5.0
@@ -55,18 +56,36 @@ def merge_rare(baseline: Floats, live: Floats) -> tuple[Floats, Floats]:
 def two_sample(baseline: Floats, live: Floats, deflate: float = 1.0) -> Contingency:
     """Tests that two count vectors [k] come from one distribution.
 
-    ``deflate`` divides the statistics by a design effect (first-order Rao-Scott correction).
+    ``deflate`` is the design effect by which both samples are worth less (first-order Rao-Scott
+    correction). Cells are merged by what the counts are *worth*: rain that falls for one whole day
+    is a thousand wet rows and hardly more than one observation. Where no two cells are left, the
+    commonest category is held against all others by the beta-binomial law, which needs no minimum.
     """
-    base, seen = merge_rare(np.asarray(baseline, float), np.asarray(live, float))
+    whole, lived = np.asarray(baseline, float) / deflate, np.asarray(live, float) / deflate
+    base, seen = merge_rare(whole, lived)
     n, m = float(base.sum()), float(seen.sum())
-    if len(base) < 2 or n == 0 or m == 0:
+    if n == 0 or m == 0 or np.count_nonzero(whole + lived) < 2:
         return Contingency(0.0, 0.0, 0, 1.0, 1.0)
+    if len(base) < 2:
+        return _commonest(whole, lived)
     pooled = (base + seen) / (n + m)
-    chi2 = float((np.square(base / n - seen / m) / pooled).sum() * n * m / (n + m)) / deflate
-    g = 2.0 * (_entropy_gain(base, pooled * n) + _entropy_gain(seen, pooled * m)) / deflate
+    chi2 = float((np.square(base / n - seen / m) / pooled).sum() * n * m / (n + m))
+    g = 2.0 * (_entropy_gain(base, pooled * n) + _entropy_gain(seen, pooled * m))
     degrees = len(base) - 1
     tail = special.chdtrc(degrees, np.maximum([chi2, g], 0.0))
     return Contingency(chi2, g, degrees, float(tail[0]), float(tail[1]))
+
+
+def _commonest(baseline: Floats, live: Floats) -> Contingency:
+    """The commonest category against the rest, two-sided; counts may be fractions."""
+    at = int((baseline + live).argmax())
+    rest = [float(counts.sum() - counts[at]) for counts in (live, baseline)]
+    more = rates.excess_p(rest[0], float(live.sum()), rest[1], float(baseline.sum()))
+    fewer = rates.excess_p(
+        float(live[at]), float(live.sum()), float(baseline[at]), float(baseline.sum())
+    )
+    p = min(1.0, 2 * min(more, fewer))
+    return Contingency(0.0, 0.0, 1, p, p)
 
 
 def total_variation(expected: Floats, live: Ints) -> float:

@@ -21,7 +21,7 @@ def wilson(successes: int, rows: int, alpha: float = 0.05) -> tuple[float, float
 
 
 def excess_p(
-    live: int, live_rows: int, baseline: int, baseline_rows: int, effect: float = 1.0
+    live: float, live_rows: float, baseline: float, baseline_rows: float, effect: float = 1.0
 ) -> float:
     """Chance of at least ``live`` of ``live_rows`` if nothing changed (mid-p).
 

@@ -20,6 +20,8 @@ from monitor.domain.when import Window
 ACCURACY_MARGIN = 0.10
 LOG_LOSS_MARGIN = 0.5
 RMSCE_LIMIT = 0.10
+DAYS_P = 0.01
+"""Of the calibration test with days as clusters."""
 CONCEPT_LIMIT = 0.05
 """Nats of log-loss beyond what the inputs explain."""
 ERROR_SHARE = 0.05
@@ -98,13 +100,18 @@ class Witness:
             )  # fmt: skip
 
     def findings(
-        self, found: Mapping[str, Finding], drifts: Mapping[str, ColumnDrift], days: int
+        self,
+        found: Mapping[str, Finding],
+        drifts: Mapping[str, ColumnDrift],
+        days: int,
+        why_not: str = "too little data",
     ) -> Iterator[Sighting]:
-        """The robust rules of a nightly run: what deserves a ticket."""
+        """The robust rules of a nightly run: what deserves a ticket; ``why_not`` where a column has
+        no finding."""
         for name, drift in drifts.items():
             finding = found.get(name)
             if finding is None:
-                yield self._see("drift", "ticket", None, f"{name}: too little data", name)
+                yield self._see("drift", "ticket", None, f"{name}: {why_not}", name)
                 continue
             evidence = {**asdict(drift), **asdict(finding)}
             text = sentence(finding, drift, days)
@@ -242,10 +249,12 @@ class Witness:
         if "calibration" not in found:
             return
         error = found["calibration"]
-        significant = error["p"] < 1e-6
+        by_day = error["p_by_day"]
+        significant = error["p"] < 1e-6 and by_day is not None and by_day < DAYS_P
         yield self._see(
             "calibration", "ticket",
-            None if not judged else error["rmsce"] / RMSCE_LIMIT * (1.0 if significant else 0.0),
+            None if not judged or by_day is None
+            else error["rmsce"] / RMSCE_LIMIT * (1.0 if significant else 0.0),
             f"calibration error {error['rmsce']:.3f} (limit {RMSCE_LIMIT}), mean prediction "
             f"{found['mean_prediction']:.3f} against {found['mean_label']:.3f} realised, on "
             f"{found['n']} labelled predictions",

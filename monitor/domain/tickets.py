@@ -24,7 +24,8 @@ SERIES = 3
 """CUSUMs a column; their limit is set for all of a model's together."""
 USUAL_TIMES = 1.5
 SIGMA_WINDOWS = 3
-"""A mean beyond 2 σ in so many windows running is gross breakage."""
+"""A mean beyond 2 σ in so many windows running is gross breakage, where the distance is also surely
+above what clean days show: a temperature wanders that far by itself when winter comes."""
 
 
 @dataclass(slots=True)
@@ -156,7 +157,7 @@ def _judge(name: str, drift: ColumnDrift, track: Track, q: float, limit: float) 
         lasting=track.shape > shape_limit,
         nulls=track.nulls > limit,
         outside=track.outside > limit,
-        beyond_two_sigma=track.beyond >= SIGMA_WINDOWS,
+        beyond_two_sigma=track.beyond >= SIGMA_WINDOWS and drift.low > drift.floor,
         shape_total=track.shape,
         nulls_total=track.nulls,
         outside_total=track.outside,

@@ -7,6 +7,7 @@ from scipy import stats
 from contracts.profile import BaselineProfile, CategoricalProfile, NumericProfile
 from monitor.domain.baseline import Validation, build_profile, category_keys, column_profile
 from monitor.domain.drift import judge_column
+from monitor.domain.edges import Floats, Ints
 from monitor.domain.reference import reference_of
 from monitor.domain.windows import count_column
 
@@ -134,3 +135,26 @@ def test_a_score_that_moves_with_the_weekday_has_its_season_in_the_profile() -> 
     judged = judge_column(reference, sunday)
     assert judged.pooled_distance > 0.5
     assert judged.distance < 0.1
+
+
+def test_validation_days_that_hold_some_weekdays_twice_are_no_drift_of_the_scores() -> None:
+    rng = np.random.default_rng(60)
+    trained_day = np.repeat(np.arange(4, 4 + 63), 200)
+    season = np.array([0.0, -0.1, 0.1, -0.1, -0.15, 0.15, 0.1])
+
+    def scores(day: Ints) -> Floats:
+        drawn: Floats = 0.4 + season[(day + 3) % 7] + rng.normal(0, 0.1, len(day))
+        return drawn.clip(0, 1)
+
+    held = np.repeat([4, 12, 20, 28, 36, 44, 52, 60, 9, 13], 200)  # three Wednesdays, two Fridays
+    validation = Validation(scores(held), np.ones(len(held)), event_us=held * DAY_US)
+    profile = build_profile(
+        "m", "classification", {"x": rng.normal(size=len(trained_day))},
+        event_us=trained_day * DAY_US, predictions=scores(trained_day), validation=validation,
+    )  # fmt: skip
+    assert profile.prediction is not None
+    reference = reference_of(profile.prediction)
+    for day in range(100, 107):
+        live = scores(np.full(1000, day))
+        found = judge_column(reference, count_column(reference, live, weekday=(day + 3) % 7))
+        assert found.distance < found.floor + 0.06, day

@@ -8,6 +8,7 @@ from scipy import stats
 
 from contracts.profile import ReliabilityBin
 from monitor.domain import calibration, scoring
+from monitor.domain.edges import Ints
 
 
 def test_spiegelhalters_z_is_standard_normal_on_a_perfect_model() -> None:
@@ -70,3 +71,32 @@ def test_bins_of_one_row_and_no_bins_say_nothing() -> None:
     assert calibration.calibration_error((one,)).rmsce == 0
     assert calibration.calibration_error(()).rows == 0
     assert calibration.Spiegelhalter().z == 0
+
+
+def _stormy(days: int, rows: int, seed: int) -> tuple[scoring.Floats, scoring.Bools, Ints]:
+    """A model that is right on average; each day's weather moves all its outcomes together."""
+    rng = np.random.default_rng(seed)
+    day: Ints = np.repeat(np.arange(days, dtype=np.int64), rows)
+    scores = rng.beta(2, 6, days * rows)
+    truth = rng.random(days * rows) < np.clip(scores + rng.normal(0, 0.1, days)[day], 0, 1)
+    return scores, truth, day
+
+
+def test_days_that_move_together_are_no_miscalibration() -> None:
+    found = [calibration.p_by_day(*_stormy(7, 900, seed)) for seed in range(300)]
+    assert np.mean([p is not None and p < 0.05 for p in found]) < 0.09
+    by_rows = [calibration.spiegelhalter(*_stormy(7, 900, seed)[:2]).p for seed in range(50)]
+    assert np.mean(np.array(by_rows) < 1e-6) > 0.3
+
+
+def test_a_model_that_is_always_too_low_is_miscalibrated_by_days_too() -> None:
+    scores, truth, day = _stormy(7, 900, 1)
+    found = calibration.p_by_day(scores * 0.3, truth, day)
+    assert found is not None
+    assert found < 0.01
+
+
+def test_one_day_says_nothing_of_calibration() -> None:
+    scores, truth, day = _stormy(4, 900, 1)
+    assert calibration.p_by_day(scores, truth, day) is None
+    assert calibration.p_by_day(scores[:0], truth[:0], day[:0]) is None

@@ -52,6 +52,33 @@ def test_the_level_is_five_percent_for_every_k_and_size_ratio(k: int, ratio: int
     assert 0.035 <= alarms / runs <= 0.065
 
 
+def test_a_day_of_rain_is_hardly_more_than_one_observation() -> None:
+    # 1,000 rows of a day that share a station's rain, worth 7; training had rain in 2 % of rows.
+    base = np.array([54_000.0, 600.0, 300.0, 100.0])
+    live = np.array([640.0, 200.0, 100.0, 60.0])
+    found = categories.two_sample(base, live, deflate=140.0)
+    wet = stats.binom.sf(2, 7, 0.02)
+    assert found.p > wet / 5
+    assert categories.two_sample(base, live).p < 1e-100
+
+
+@given(st.lists(st.floats(0, 4), min_size=2, max_size=6), st.floats(1, 50))
+def test_worthless_counts_still_give_a_probability(live: list[float], deflate: float) -> None:
+    base = np.array([4_000.0, *([20.0] * (len(live) - 1))])
+    found = categories.two_sample(base, np.array(live), deflate)
+    assert 0 <= found.p <= 1
+
+
+def test_few_effective_rows_rarely_differ_by_chance() -> None:
+    rng = np.random.default_rng(3)
+    alarms = 0
+    for _ in range(2000):
+        live = np.array(rng.multinomial(8, [0.95, 0.05]), float) * 100
+        base = np.array(rng.multinomial(400, [0.95, 0.05]), float) * 100
+        alarms += categories.two_sample(base, live, 100.0).p < 0.05
+    assert alarms / 2000 <= 0.065
+
+
 def test_a_design_effect_divides_the_statistic() -> None:
     base, live = np.array([500.0, 500.0]), np.array([60.0, 40.0])
     assert categories.two_sample(base, live, 2.0).chi2 == pytest.approx(

@@ -55,6 +55,22 @@ def test_a_mean_beyond_two_sigma_three_windows_running_is_gross_breakage() -> No
     assert [finding.beyond_two_sigma for finding in found] == [False, False, True]
 
 
+def test_a_mean_that_wanders_as_far_as_training_days_did_is_no_breakage() -> None:
+    # Nine weeks of autumn, each colder than the last; then winter, at the pace known.
+    rng = np.random.default_rng(18)
+    pace = np.linspace(2, -2, 63)
+    day = np.repeat(np.arange(4, 4 + 63), 300)
+    autumn = np.repeat(pace, 300) + rng.normal(0, 0.3, 63 * 300)
+    reference = reference_of(column_profile(autumn, day))
+    track = tickets.Track()
+    for shift in (-2.9, -2.9, -2.9):
+        values = rng.normal(shift, 0.3, size=900)
+        found = drift.judge_column(reference, windows.count_column(reference, values))
+        (finding,) = tickets.judge_run({"x": found}, {"x": track})
+        assert found.beyond_two_sigma
+        assert not finding.beyond_two_sigma
+
+
 def test_a_column_without_enough_data_keeps_its_memory() -> None:
     track = tickets.Track()
     _days(0.1, 2, track)
