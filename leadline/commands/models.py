@@ -17,7 +17,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Machine-r
 
 @click.group()
 def models() -> None:
-    """Model versions: list, show, compare, publish, change their state."""
+    """Model versions: list, show, compare, publish, change what serves."""
 
 
 models.add_command(publish)
@@ -54,11 +54,13 @@ def show(state: StateDir, model: str, version: str | None, as_json: bool) -> Non
     if as_json or version:
         click.echo(json.dumps(found, indent=2))
         return
-    state_column = Column("state", no_wrap=True)
-    table = Table("version", state_column, "since", "why", "data set", "metrics", "published by")
+    whole = {name: Column(name, no_wrap=True) for name in ("state", "since", "metrics")}
+    folded = (Column(name, overflow="fold") for name in ("why", "data set", "by"))
+    why, data_set, by = folded
+    table = Table("#", whole["state"], whole["since"], why, data_set, whole["metrics"], by)
     for line in found["versions"]:
-        metrics = ", ".join(f"{name} {value:.4g}" for name, value in line["metrics"].items())
-        since = moment(line["since_us"])
+        metrics = "\n".join(f"{name} {value:.4g}" for name, value in line["metrics"].items())
+        since = moment(line["since_us"]).replace(" ", "\n")
         table.add_row(
             line["version"], line["state"], since, line["reason"], line["dataset"] or "-",
             metrics, line["published_by"],
@@ -144,6 +146,51 @@ def move(
         if as_json
         else f"{model} version {version} is {answer['state']}."
     )
+
+
+@models.command()
+@state_option
+@click.argument("model")
+@click.argument("version")
+@click.option("--reason", required=True, help="Why; it is kept in the audit log.")
+@click.option("--dry-run", is_flag=True, help="Show what would be started, start nothing.")
+@as_json_option
+def override(
+    state: StateDir, model: str, version: str, reason: str, dry_run: bool, as_json: bool
+) -> None:
+    """All traffic of MODEL to VERSION once it is loaded, without evidence, on your word.
+
+    Needs registry:override; what is under way for MODEL ends.
+    """
+    path = f"/v1/models/{model}/versions/{version}"
+    with Client.from_state(state) as client:
+        revision = client.get(path)["revision"]
+        answer = client.post(
+            f"{path}/overrides",
+            {"reason": reason},
+            headers={"if-match": f'"{revision}"'},
+            params={"dry_run": str(dry_run).lower()},
+        )
+    said = f"{answer['id']} takes it to version {version}: leadline rollout watch {answer['id']}"
+    click.echo(json.dumps(answer, indent=2) if as_json or dry_run else said)
+
+
+@models.command()
+@state_option
+@click.argument("model")
+@click.option("--reason", required=True, help="Why; it is kept in the audit log.")
+@click.option("--dry-run", is_flag=True, help="Show the result, change nothing.")
+@as_json_option
+def rollback(state: StateDir, model: str, reason: str, dry_run: bool, as_json: bool) -> None:
+    """Take back whatever last changed what serves MODEL, at once."""
+    with Client.from_state(state) as client:
+        answer = client.post(
+            f"/v1/models/{model}/rollback",
+            {"reason": reason},
+            params={"dry_run": str(dry_run).lower()},
+        )
+    said = f"{answer['id']} is taken back; version {answer['baseline']} answers."
+    click.echo(json.dumps(answer, indent=2) if as_json or dry_run else said)
 
 
 def flat(value: Any, name: str = "") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 
 from leadline.client import Client, PlatformAwayError
 from leadline.commands.models import as_json_option
@@ -78,12 +78,14 @@ def list_(state: StateDir, model: str | None, active: bool, as_json: bool) -> No
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    table = Table("rollout", "model", "from", "to", "status", "share", "since", "verdict")
+    name, status = (Column(header, no_wrap=True) for header in ("rollout", "status"))
+    table = Table(name, "model", "from", "to", status, "share", "since", "verdict")
     for one in found["rollouts"]:
         said = one["verdict"]["sentence"] if one["verdict"] else one["reason"]
         table.add_row(
             one["id"], one["model"], one["baseline"], one["candidate"], one["status"],
-            f"{one['weight']:.0%}", moment(one["since_us"]), said,
+            f"{one['weight']:.0%}" if one["status"] in ACTIVE else "-",
+            moment(one["since_us"]), said,
         )  # fmt: skip
     Console().print(table)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from leadline.commands.moments import moment
@@ -12,7 +12,7 @@ from leadline.commands.moments import moment
 LOG_LINES = 8
 SEGMENTS = 9
 _ENDS = ("difference_low", "difference_high")
-BAR = 24
+BAR = 12
 _COLOURS = {
     "promote": "green", "hold": "yellow", "halt": "red", "roll_back": "red",
     "promoted": "green", "rolled_back": "red", "halted": "red", "aborted": "red",
@@ -57,7 +57,8 @@ def _ladder(rollout: dict[str, Any]) -> Text:
 def _guards(rollout: dict[str, Any]) -> Table:
     evidence = rollout["evidence"] or {"guards": []}
     found = {one["name"]: one for one in evidence["guards"]}
-    table = Table("guard", "old", "new", "effect", "interval", "limit", "evidence of harm", "n")
+    harm = Column("evidence of harm", no_wrap=True)
+    table = Table("guard", "old", "new", "effect", "interval", "limit", harm, "n")
     for guard in rollout["plan"]["guards"]:
         one = found.get(guard["name"])
         name = guard["name"] + ("" if guard["role"] == "guard" else " (signal)")

@@ -115,6 +115,24 @@ async def test_a_rollout_is_started_watched_and_taken_back(
     assert "a drill" in said
 
 
+async def test_an_override_and_its_rollback_are_one_command_each(
+    registry: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    code, said = await leadline(
+        tmp_path, "models", "override", "delay", "2", "--reason", "on my word"
+    )
+    assert code == 0, said
+    assert "leadline rollout watch ro-delay-1" in said
+    await until(lambda: _is_production(registry, "2"))
+    code, said = await leadline(tmp_path, "models", "rollback", "delay", "--reason", "I was wrong")
+    assert (code, said.strip()) == (0, "ro-delay-1 is taken back; version 1 answers."), said
+    assert await _is_production(registry, "1")
+
+
+async def _is_production(registry: httpx.AsyncClient, version: str) -> bool:
+    return bool((await registry.get("/v1/models/delay")).json()["production"] == version)
+
+
 async def test_a_refused_promotion_is_told_by_the_gateway_and_kept_in_the_audit_log(
     registry: httpx.AsyncClient, tmp_path: Path
 ) -> None:
