@@ -3,10 +3,17 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-CommaList = Annotated[tuple[str, ...], NoDecode]
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """A tuple that the environment gives as one comma-separated string."""
 
 
@@ -45,12 +52,3 @@ class ServiceSettings(BaseSettings):
         "connects to all.",
     )
     drain_s: float = Field(default=10.0, ge=0, le=300, description="Longest wait when stopping.")
-
-    @field_validator("feature_modules", "inference_urls", "inference_frames", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return (
-            tuple(p.strip() for p in value.split(",") if p.strip())
-            if isinstance(value, str)
-            else value
-        )

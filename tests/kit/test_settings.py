@@ -1,0 +1,28 @@
+"""Settings as the environment gives them."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+LISTS = [
+    ("kit", "ServiceSettings", "feature_modules"),
+    ("kit", "ServiceSettings", "inference_urls"),
+    ("monitor", "MonitorSettings", "streams"),
+    ("monitor", "MonitorSettings", "quality_floors"),
+    ("monitor", "MonitorSettings", "known_days"),
+    ("monitor", "MonitorSettings", "segment_columns"),
+]
+
+
+@pytest.mark.parametrize(("package", "name", "setting"), LISTS, ids=lambda part: part)
+def test_every_list_comes_from_one_comma_separated_string(
+    package: str, name: str, setting: str
+) -> None:
+    code = f"from {package}.settings import {name}; print({name}().{setting})"
+    told = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True,
+        env={**os.environ, f"LEADLINE_{setting.upper()}": "a=1, b/c,"},
+    )  # fmt: skip
+    assert told.stdout.strip() == "('a=1', 'b/c')"
