@@ -46,7 +46,8 @@ class Platform:
         """Take the ports. Returns a sentence for each that was busy."""
         moved = []
         for name, port in DEFAULT_PORTS.items():
-            self.sockets[name] = listen(HOST, port)
+            # One busy port moves one service, not all behind it.
+            self.sockets[name] = listen(HOST, port, leave=DEFAULT_PORTS.values())
             got = port_of(self.sockets[name])
             if got != port:
                 moved.append(f"port {port} is busy: {name} takes {got}")

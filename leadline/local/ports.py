@@ -1,17 +1,20 @@
 """Listening sockets: the default port, or the next one that is free."""
 
 import socket
+from collections.abc import Collection
 
 PORTS_TRIED_MAX = 100
 LISTEN_BACKLOG = 2048
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, leave: Collection[int] = ()) -> socket.socket:
     """A listening TCP socket on ``port`` or the next free one; port 0 lets the system choose.
 
-    Raises ``OSError`` when none of a hundred is free.
+    Ports in ``leave`` are left to others. Raises ``OSError`` when none of a hundred is free.
     """
     for candidate in range(port, port + PORTS_TRIED_MAX):
+        if candidate != port and candidate in leave:
+            continue
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         # A port in TIME_WAIT is free for us; one that is listened on is not, flag or no flag.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
