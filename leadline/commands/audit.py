@@ -41,14 +41,17 @@ def list_(state: StateDir, model: str | None, last: int, as_json: bool) -> None:
             str(entry["seq"]), moment(entry["at_us"]), entry["actor"], entry["action"],
             entry["subject"], entry["reason"],
         )  # fmt: skip
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 @audit.command()
 @state_option
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Default: stdout.")
 def export(state: StateDir, out: Path | None) -> None:
-    """Every entry as a line of JSON; `leadline audit verify --file` checks it anywhere."""
+    """Every entry as a line of JSON.
+
+    `leadline audit verify --file` checks it anywhere.
+    """
     with Client.from_state(state) as client:
         lines = [json.dumps(entry) for entry in _entries(client, None)]
     text = "".join(line + "\n" for line in lines)
@@ -70,7 +73,10 @@ def export(state: StateDir, out: Path | None) -> None:
 @click.option("--head", help="SEQ:DIGEST that was kept elsewhere; shows a cut tail.")
 @as_json_option
 def verify(state: StateDir, path: Path | None, head: str | None, as_json: bool) -> None:
-    """Recompute the chain here; exit code 1 when an entry was changed, removed or reordered."""
+    """Recompute the chain here.
+
+    The exit code is 1 when an entry was changed, removed or reordered.
+    """
     # The chain's rule is the registry's; importing it costs pydantic, so only here.
     from registry.domain.audit import BrokenChain, check_chain, entry_of
 

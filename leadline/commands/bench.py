@@ -36,10 +36,13 @@ KEPT_UP = 0.98
 
 @click.command()
 @state_option
-@click.option("--model", default=MODEL, show_default=True)
+@click.option("--model", default=MODEL, show_default=True, help="Whom to ask.")
 @click.option("--instance", help="A JSON object; by default the demo's flight.")
 @click.option("--rows", type=click.IntRange(1, 10_000), default=1, help="Instances a request.")
-@click.option("--seconds", type=click.FloatRange(0.2, 3600), default=10.0, show_default=True)
+@click.option(
+    "--seconds", type=click.FloatRange(0.2, 3600), default=10.0, show_default=True,
+    help="How long to ask.",
+)  # fmt: skip
 @click.option(
     "--concurrency", type=click.IntRange(1, 1024), default=64, show_default=True,
     help="Callers that ask again when answered; with --rate the connections to use.",
@@ -67,7 +70,7 @@ def bench(
     leadline bench --rate 2000                      open loop: 2,000 requests a second
     """
     body = _body(model, instance, rows)
-    console = Console(stderr=as_json)
+    console = Console(stderr=as_json, markup=False)
     report = asyncio.run(_measure(state, body, seconds, concurrency, rate, rows, console))
     if as_json:
         click.echo(json.dumps(report, indent=2))
@@ -196,8 +199,9 @@ async def _scrape(endpoints: dict[str, str]) -> Sample:
 def _print(console: Console, report: dict[str, Any]) -> None:
     latency = "  ".join(f"{name} {ms:.2f}" for name, ms in report["latency_ms"].items())
     console.print(f"\n{report['kind']}, {report['concurrency']} connections")
-    console.print(f"  [bold]{report['requests_per_s']:,.0f}[/] requests/s", end="")
-    console.print(f"   {report['rows_per_s']:,.0f} rows/s   {report['statuses']}")
+    answers = ", ".join(f"{n:,} answers {status}" for status, n in report["statuses"].items())
+    console.print(f"  {report['requests_per_s']:,.0f} requests/s", style="bold", end="")
+    console.print(f"   {report['rows_per_s']:,.0f} rows/s   {answers}")
     console.print(f"  latency ms: {latency}")
     if report["refusal_ms"]:
         refusals = "  ".join(f"{name} {ms:.2f}" for name, ms in report["refusal_ms"].items())
@@ -213,4 +217,4 @@ def _print(console: Console, report: dict[str, Any]) -> None:
         used.add_row(process["name"], f"{process['cores']:.2f}", f"{process['us_per_request']:.1f}")
     console.print(used)
     console.print(f"  {report['rows_per_batch']} rows a batch in inference")
-    console.print(f"  bottleneck: [bold]{report['bottleneck']}[/]")
+    console.print(f"  bottleneck: {report['bottleneck']}", style="bold")

@@ -70,7 +70,10 @@ def replay(
     story: bool,
     as_json: bool,
 ) -> None:
-    """Replay the flights: push what became known, ask an hour before departure, send labels.
+    """Live through the flights, and ask about each.
+
+    What became known is pushed, predictions are asked for an hour before departure, and labels are
+    sent when flights land.
 
     Goes on where the last replay stopped. --from brings what became known up to then into the
     feature store, but asks about none of the flights before it.
@@ -86,7 +89,9 @@ def replay(
 @state_option
 @click.option("--at", "at_us", type=Instant(), required=True, help="From 22 September 2013 on.")
 def begin(state: StateDir, at_us: int) -> None:
-    """Let a new demo begin at another instant than 1 December (before `leadline up --demo`).
+    """Let a new demo begin at another instant.
+
+    Before the first `leadline up --demo`; without it the demo begins on 1 December.
 
     Everything known before it becomes history, and the models are trained on nothing later.
     """

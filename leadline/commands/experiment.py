@@ -32,8 +32,8 @@ def experiment() -> None:
     show_default=True,
     help="A kind (log_loss, accuracy, ...), or business:EVENT.",
 )
-@click.option("--reason", required=True)
-@click.option("--dry-run", is_flag=True)
+@click.option("--reason", required=True, help="Why; it is kept in the audit log.")
+@click.option("--dry-run", is_flag=True, help="Show the plan, start nothing.")
 @as_json_option
 def start(
     state: StateDir,
@@ -44,7 +44,10 @@ def start(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Split MODEL's units over arms: --arm control=1:0.5 --arm new=2:0.5."""
+    """Split MODEL's units over arms.
+
+    leadline experiment start delay --arm control=1:0.5 --arm new=2:0.5 --reason "is 2 better?"
+    """
     plan = {"arms": [_arm(text) for text in arms], "metrics": [_metric(text) for text in metrics]}
     with Client.from_state(state) as client:
         answer = client.post(
@@ -57,7 +60,7 @@ def start(
 
 @experiment.command("list")
 @state_option
-@click.option("--model")
+@click.option("--model", help="Of one model only.")
 @as_json_option
 def list_(state: StateDir, model: str | None, as_json: bool) -> None:
     """Every experiment."""
@@ -72,7 +75,7 @@ def list_(state: StateDir, model: str | None, as_json: bool) -> None:
         table.add_row(
             one["id"], one["model"], one["status"], arms, moment(one["started_us"]), one["reason"]
         )
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 @experiment.command()
@@ -98,7 +101,7 @@ def get(state: StateDir, experiment_id: str, as_json: bool) -> None:
 @experiment.command()
 @state_option
 @click.argument("experiment_id")
-@click.option("--reason", required=True)
+@click.option("--reason", required=True, help="Why; it is kept in the audit log.")
 @as_json_option
 def stop(state: StateDir, experiment_id: str, reason: str, as_json: bool) -> None:
     """All traffic back to the control."""

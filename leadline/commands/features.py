@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
+from rich.table import Column, Table
 
 from leadline.client import Client
 from leadline.state import StateDir, state_option
@@ -16,6 +16,8 @@ from leadline.state import StateDir, state_option
 ARROW = "application/vnd.apache.arrow.stream"
 ROWS_PER_REQUEST = 100_000
 POLL_S = 0.2
+ROWS_SHOWN = 20
+NOT_SHOWN = ("created_time", "ingested_time", "seq", "event_id", "deleted")
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 refs_option = click.option(
     "--ref", "refs", multiple=True, help="view:feature; may be repeated. Or --service."
@@ -35,7 +37,7 @@ def _show(found: Any, as_json: bool, *columns: str, rows: list[list[Any]]) -> No
     table = Table(*columns)
     for row in rows:
         table.add_row(*("-" if cell is None else str(cell) for cell in row))
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 @features.command("list")
@@ -81,7 +83,10 @@ def plan(state: StateDir, as_json: bool) -> None:
 @state_option
 @as_json_option
 def apply(state: StateDir, as_json: bool) -> None:
-    """Read the feature modules anew; new and changed views are filled from the log."""
+    """Read the feature modules anew.
+
+    New and changed views are filled from the log.
+    """
     _redefine(state, as_json, dry_run=False)
 
 
@@ -102,7 +107,10 @@ def _redefine(state: StateDir, as_json: bool, *, dry_run: bool) -> None:
 @click.option("--wait/--no-wait", default=True, help="Until the rows are online.")
 @as_json_option
 def push(state: StateDir, source: str, file: Path, wait: bool, as_json: bool) -> None:
-    """Push the rows of FILE (.parquet, .csv, .json, .jsonl) to SOURCE, with progress."""
+    """Push the rows of FILE to SOURCE.
+
+    FILE ends in .parquet, .csv, .json or .jsonl.
+    """
     table = read_rows(file)
     total: dict[str, Any] = {"accepted": 0, "duplicates": 0, "quarantined": [], "last_seq": 0}
     with Client.from_state(state, timeout_s=300) as client, Progress(disable=as_json) as progress:
@@ -190,10 +198,10 @@ def arrow_bytes(table: Any) -> bytes:
 
 @features.command()
 @state_option
-@click.option("--timeout-s", default=300.0, show_default=True)
+@click.option("--timeout-s", default=300.0, show_default=True, help="How long to wait.")
 @as_json_option
 def materialize(state: StateDir, timeout_s: float, as_json: bool) -> None:
-    """Wait until every view is online up to the log's present end, with progress."""
+    """Wait until every view is online up to the log's end."""
     deadline = time.monotonic() + timeout_s
     with Client.from_state(state) as client, Progress(disable=as_json) as progress:
         found = client.get("/v1/features/freshness")
@@ -221,6 +229,8 @@ def get(
     state: StateDir, refs: tuple[str, ...], service: str | None, row: tuple[str, ...], as_json: bool
 ) -> None:
     """Features as known now. ROW is one JSON object, or key=value pairs: carrier=UA."""
+    if not refs and service is None:
+        raise click.UsageError("Say which features: --ref VIEW:FEATURE, or --service NAME.")
     body: dict[str, Any] = {"entity_rows": [entity_row(row)]}
     body |= {"feature_service": service} if service else {"feature_refs": list(refs)}
     with Client.from_state(state) as client:
@@ -264,23 +274,31 @@ def entity_row(parts: tuple[str, ...]) -> dict[str, Any]:
 def history(
     state: StateDir, view: str, key: tuple[str, ...], at: str | None, as_json: bool
 ) -> None:
-    """One key's rows in VIEW, what was known --at an instant, and what is now."""
+    """One key's rows in VIEW, and what was known when.
+
+    What was known --at an instant, what is known of that instant now, and what is known of now.
+    """
     params = {name: str(value) for name, value in entity_row(key).items()}
     with Client.from_state(state) as client:
         found = client.get(f"/v1/features/keys/{view}", at=at, **params)
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    console = Console()
+    console = Console(markup=False)
     answers = Table("feature", "then", "then, corrected", "now")
     for feature in found["answers"]["now"]:
         shown = [found["answers"][when][feature] for when in ("then", "then_corrected", "now")]
         answers.add_row(feature, *(f"{one['value']} ({one['status']})" for one in shown))
     console.print(answers)
-    rows = found["rows"]
-    table = Table(*(rows[0] if rows else ("no row",)), title=f"{found['rows_total']} rows")
-    for row in rows[:30]:
-        table.add_row(*map(str, row.values()))
+    rows = found["rows"][:ROWS_SHOWN]
+    hidden = {*NOT_SHOWN, *found["key"]} - (
+        {"deleted"} if any(r["deleted"] for r in rows) else set()
+    )
+    names = [name for name in (rows[0] if rows else ()) if name not in hidden]
+    title = f"the newest {len(rows)} of {found['rows_total']:,} rows (--json: with all columns)"
+    table = Table(*(Column(name, overflow="fold") for name in names), title=title)
+    for row in rows:
+        table.add_row(*(str(row[name]).removesuffix(":00+00:00") for name in names))
     console.print(table)
 
 
@@ -291,7 +309,10 @@ def history(
 @refs_option
 @service_option
 @click.option("--at", default="event_time", show_default=True, help="Column of the instants.")
-@click.option("--mode", type=click.Choice(["known", "event"]), default="known", show_default=True)
+@click.option(
+    "--mode", type=click.Choice(["known", "event"]), default="known", show_default=True,
+    help="As it was known then, or as corrected since.",
+)  # fmt: skip
 @click.option("--as-of-seq", type=int, help="Pin the log at a position.")
 def historical(
     state: StateDir,
@@ -303,7 +324,10 @@ def historical(
     mode: str,
     as_of_seq: int | None,
 ) -> None:
-    """Join features to ROWS as of each row's instant; writes OUT (.parquet or .arrow)."""
+    """Join features to ROWS as of each row's instant.
+
+    OUT is written; its name ends in .parquet or .arrow.
+    """
     file_format = "parquet" if out.suffix == ".parquet" else "arrow"
     params: dict[str, Any] = {"at": at, "mode": mode, "format": file_format}
     params |= {"feature_service": service} if service else {"feature_refs": list(refs)}
@@ -334,8 +358,11 @@ def historical(
 @click.argument("view", required=False)
 @as_json_option
 def verify(state: StateDir, view: str | None, as_json: bool) -> None:
-    """Compare every key of VIEW (or of all views) online with the log, and show what the replay
-    of served rows has found; exit 1 on a mismatch."""
+    """Compare what is online with the log.
+
+    Every key of VIEW, or of all views; then what the replay of served rows has found. The exit code
+    is 1 on a mismatch.
+    """
     with Client.from_state(state, timeout_s=300) as client:
         names = [view] if view else list(client.get("/v1/features/definitions")["views"])
         found = [client.get("/v1/features/consistency", view=name) for name in names]
@@ -359,11 +386,13 @@ def verify(state: StateDir, view: str | None, as_json: bool) -> None:
 
 @features.command()
 @state_option
-@click.option("--source")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--source", help="Of one source only.")
+@click.option(
+    "--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="Rows at most."
+)
 @as_json_option
 def quarantine(state: StateDir, source: str | None, limit: int, as_json: bool) -> None:
-    """Rows that could not be taken, newest first, with their reasons."""
+    """Rows that could not be taken, and why, newest first."""
     with Client.from_state(state) as client:
         found = client.get("/v1/features/quarantine", source=source, limit=limit)
     rows = [[one["source"], one["reason"], json.dumps(one["row"])] for one in found["rows"]]

@@ -42,7 +42,10 @@ def create(
     window_s: int | None,
     as_json: bool,
 ) -> None:
-    """Make a key for PRINCIPAL (an application or a person), which may have two."""
+    """Make a key for PRINCIPAL.
+
+    That is an application or a person, which may have two, so that one can follow the other.
+    """
     asked = {
         "principal": principal,
         "scopes": list(scopes),

@@ -38,7 +38,7 @@ def list_(state: StateDir, as_json: bool) -> None:
         table.add_row(
             line["model"], line["production"] or "-", str(line["versions"]), line["latest"]
         )
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 @models.command()
@@ -47,7 +47,7 @@ def list_(state: StateDir, as_json: bool) -> None:
 @click.argument("version", required=False)
 @as_json_option
 def show(state: StateDir, model: str, version: str | None, as_json: bool) -> None:
-    """MODEL with its versions, or one VERSION with its manifest and lineage."""
+    """MODEL with its versions, or all of one VERSION."""
     path = f"/v1/models/{model}" + (f"/versions/{version}" if version else "")
     with Client.from_state(state) as client:
         found = client.get(path)
@@ -65,7 +65,7 @@ def show(state: StateDir, model: str, version: str | None, as_json: bool) -> Non
             line["version"], line["state"], since, line["reason"], line["dataset"] or "-",
             metrics, line["published_by"],
         )  # fmt: skip
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 @models.command()
@@ -75,7 +75,7 @@ def show(state: StateDir, model: str, version: str | None, as_json: bool) -> Non
 @click.argument("new")
 @as_json_option
 def diff(state: StateDir, model: str, old: str, new: str, as_json: bool) -> None:
-    """What differs between the manifests of two versions of MODEL."""
+    """What differs between the manifests of two versions."""
     with Client.from_state(state) as client:
         manifests = [
             client.get(f"/v1/models/{model}/versions/{version}/manifest") for version in (old, new)
@@ -89,10 +89,11 @@ def diff(state: StateDir, model: str, old: str, new: str, as_json: bool) -> None
     if as_json:
         click.echo(json.dumps(changed, indent=2))
         return
-    table = Table("field", old, new)
+    table = Table(Column("field", overflow="fold"), old, new)
     for name, (left, right) in changed.items():
-        table.add_row(name, _short(left), _short(right))
-    Console().print(table)
+        if not name.startswith("feature_service_json."):  # told by its fingerprint and the inputs
+            table.add_row(name, _short(left), _short(right))
+    Console(markup=False).print(table)
 
 
 @models.command()
@@ -106,7 +107,7 @@ def history(state: StateDir, model: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    console = Console()
+    console = Console(markup=False)
     champions = Table("version", "from", "until", "by", "why", title="In production")
     for one in found["champions"]:
         until = moment(one["until_us"]) if one["until_us"] else "now"
@@ -125,13 +126,13 @@ def history(state: StateDir, model: str, as_json: bool) -> None:
 @click.argument("model")
 @click.argument("version")
 @click.argument("to", type=click.Choice(["production", "shadow", "candidate", "archived"]))
-@click.option("--reason", required=True)
-@click.option("--dry-run", is_flag=True)
+@click.option("--reason", required=True, help="Why; it is kept in the audit log.")
+@click.option("--dry-run", is_flag=True, help="Show the result, change nothing.")
 @as_json_option
 def move(
     state: StateDir, model: str, version: str, to: str, reason: str, dry_run: bool, as_json: bool
 ) -> None:
-    """Change the state of a VERSION of MODEL where no rollout is needed for it."""
+    """Change a VERSION's state where that needs no rollout."""
     path = f"/v1/models/{model}/versions/{version}"
     with Client.from_state(state) as client:
         revision = client.get(path)["revision"]
@@ -158,9 +159,9 @@ def move(
 def override(
     state: StateDir, model: str, version: str, reason: str, dry_run: bool, as_json: bool
 ) -> None:
-    """All traffic of MODEL to VERSION once it is loaded, without evidence, on your word.
+    """All traffic to VERSION on your word, without evidence.
 
-    Needs registry:override; what is under way for MODEL ends.
+    Once it is loaded. Needs registry:override; what is under way for MODEL ends.
     """
     path = f"/v1/models/{model}/versions/{version}"
     with Client.from_state(state) as client:
@@ -194,14 +195,19 @@ def rollback(state: StateDir, model: str, reason: str, dry_run: bool, as_json: b
 
 
 def flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Nested JSON as dotted names and leaves."""
+    """Nested JSON as dotted names and leaves; things in a list go by their names, if they have."""
     if isinstance(value, dict) and value:
         parts = [flat(part, f"{name}.{key}" if name else key) for key, part in value.items()]
     elif isinstance(value, list) and any(isinstance(part, dict | list) for part in value):
-        parts = [flat(part, f"{name}[{at}]") for at, part in enumerate(value)]
+        parts = [flat(part, f"{name}[{_place(part, at)}]") for at, part in enumerate(value)]
     else:
         return {name: value}
     return {key: leaf for part in parts for key, leaf in part.items()}
+
+
+def _place(part: Any, at: int) -> str:
+    named = part if isinstance(part, dict) else {}
+    return str(named.get("name") or named.get("path") or at)
 
 
 def _short(value: Any) -> str:

@@ -2,12 +2,13 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -20,6 +21,7 @@ until_option = click.option("--until", help="End of the window.")
 version_option = click.option("--version", help="One version only.")
 segment_option = click.option("--segment", default="", help="Such as origin=EWR.")
 LABELS_AT_A_TIME = 5_000
+NAME_WIDTH_MAX = 16
 
 
 def _when(text: str | None) -> str | None:
@@ -38,7 +40,7 @@ def _when(text: str | None) -> str | None:
 @click.argument("model")
 @version_option
 @segment_option
-@click.option("--hours", type=int, default=24, show_default=True)
+@click.option("--hours", type=int, default=24, show_default=True, help="Of the window.")
 @from_option
 @until_option
 @click.option("--run", is_flag=True, help="Begin a run that is kept, and show its id.")
@@ -72,21 +74,27 @@ def drift(
         click.echo("Nothing was served in this window.")
 
 
+def _name_width(names: Iterable[str]) -> int:
+    """What a column of names is given before the numbers are: a name that is cut names nothing."""
+    return min(NAME_WIDTH_MAX, max(map(len, names), default=0))
+
+
 def _drift_table(model: str, window: str, found: dict[str, Any]) -> Table:
-    table = Table(title=f"{model} v{found['version']}, {window}: {found['state']}")
-    for name in ("column", "rows", "D", "p", "q", "at least", "floor", "mean shift", "nulls"):
-        if name == "column":
-            table.add_column(name, overflow="fold")  # a name that is cut names nothing
-        else:
-            table.add_column(name, justify="right")
+    title = f"{model} v{found['version']}, {window}: {found['state']}"
+    table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True)
+    if any(one["state"] != "OK" for one in found["columns"].values()):
+        table.caption = "-: too few rows"
+    table.add_column("column", overflow="fold", min_width=_name_width(found["columns"]))
+    for name in ("rows", "D", "p", "q", "low", "floor", "shift", "nulls"):
+        table.add_column(name, justify="right")
     for name, one in found["columns"].items():
         if one["state"] != "OK":
-            table.add_row(name, f"{one['rows']:,}", "too few rows")
+            table.add_row(name, f"{one['rows']:,}", "-")
             continue
         shift = "" if one["mean_shift"] is None else f"{one['mean_shift']:+.2f} σ"
         table.add_row(
-            name, f"{one['rows']:,}", f"{one['distance']:.3f}", f"{one['p']:.2g}",
-            f"{one['q']:.2g}", f"{one['low']:.3f}", f"{one['floor']:.3f}", shift,
+            name, f"{one['rows']:,}", f"{one['distance']:.3f}", f"{one['p']:.1g}",
+            f"{one['q']:.1g}", f"{one['low']:.3f}", f"{one['floor']:.3f}", shift,
             f"{one['null_rate']:.1%}",
             style="bold" if one["low"] > one["floor"] else None,
         )  # fmt: skip
@@ -98,7 +106,7 @@ def _drift_table(model: str, window: str, found: dict[str, Any]) -> Table:
 @click.argument("model")
 @version_option
 @segment_option
-@click.option("--hours", type=int, default=168, show_default=True)
+@click.option("--hours", type=int, default=168, show_default=True, help="Of the window.")
 @from_option
 @until_option
 @json_option
@@ -236,7 +244,7 @@ def ack(state: StateDir, fingerprint: str) -> None:
 @state_option
 @click.argument("fingerprint")
 @click.option("--until", required=True, help="Such as 2013-12-31T00:00Z.")
-@click.option("--reason", required=True)
+@click.option("--reason", required=True, help="Why; it is kept with the alert.")
 def silence(state: StateDir, fingerprint: str, until: str, reason: str) -> None:
     """No messages about it until then."""
     body = {"until": _when(until), "reason": reason}
@@ -276,4 +284,4 @@ def report(
 
 
 def _print(table: Table) -> None:
-    Console().print(table)
+    Console(markup=False).print(table)

@@ -135,7 +135,7 @@ def _tracking(state: StateDir) -> str:
 
 
 def _show(bundle: "Bundle", answer: dict[str, object]) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     said = reports(bundle)
     parity, int8 = said.get("parity.json"), said.get("int8.json")
     if isinstance(parity, dict):

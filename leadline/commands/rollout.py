@@ -34,6 +34,7 @@ def rollout() -> None:
     type=click.Choice(["careful", "standard", "fast"]),
     default="careful",
     show_default=True,
+    help="How much evidence each step waits for.",
 )
 @click.option(
     "--plan",
@@ -53,7 +54,7 @@ def start(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Bring VERSION of MODEL to production, step by step, judged on the way."""
+    """Bring VERSION to production by steps that are judged."""
     changes = {} if plan is None else json.loads(plan.read_text())
     body = {"model": model, "version": version, "preset": preset, "plan": changes}
     with Client.from_state(state) as client:
@@ -68,7 +69,7 @@ def start(
 
 @rollout.command("list")
 @state_option
-@click.option("--model")
+@click.option("--model", help="Of one model only.")
 @click.option("--active", is_flag=True, help="Only those under way.")
 @as_json_option
 def list_(state: StateDir, model: str | None, active: bool, as_json: bool) -> None:
@@ -87,7 +88,7 @@ def list_(state: StateDir, model: str | None, active: bool, as_json: bool) -> No
             f"{one['weight']:.0%}" if one["status"] in ACTIVE else "-",
             moment(one["since_us"]), said,
         )  # fmt: skip
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 @rollout.command()
@@ -101,7 +102,7 @@ def get(state: StateDir, rollout_id: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found | {"decisions": decisions}, indent=2))
     else:
-        Console().print(view(found, decisions))
+        Console(markup=False).print(view(found, decisions))
 
 
 @rollout.command()
@@ -129,8 +130,8 @@ def explain(state: StateDir, rollout_id: str, as_json: bool) -> None:
 @click.option("--every", "every_s", default=1.0, show_default=True, help="Seconds between looks.")
 @click.option("--once", is_flag=True, help="Draw once and go.")
 def watch(state: StateDir, rollout_id: str | None, every_s: float, once: bool) -> None:
-    """Redraw the ladder, the guards, the verdict and the log until the rollout ends."""
-    console = Console()
+    """Redraw the ladder, guards, verdict and log until it ends."""
+    console = Console(markup=False)
     with Client.from_state(state) as client:
         name = rollout_id or _newest(client)
         found, decisions = _look(client, name)

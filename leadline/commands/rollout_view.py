@@ -23,9 +23,9 @@ _COLOURS = {
 def view(rollout: dict[str, Any], decisions: list[dict[str, Any]]) -> RenderableType:
     """The whole picture, from the registry's JSON."""
     colour = _COLOURS.get(rollout["status"], "white")
-    title = (
-        f"{rollout['id']}: {rollout['model']} {rollout['baseline']} → {rollout['candidate']}  "
-        f"[{colour}]{rollout['status']}[/{colour}]"
+    title = Text.assemble(
+        f"{rollout['id']}: {rollout['model']} {rollout['baseline']} → {rollout['candidate']}  ",
+        (rollout["status"], colour),
     )
     parts: list[RenderableType] = [_ladder(rollout), _guards(rollout)]
     parts += _pairs(rollout["evidence"] or {})

@@ -2,11 +2,24 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 from click.testing import CliRunner
 
 from leadline.cli import main
+
+
+def walk(group: click.Group, context: click.Context) -> Iterator[tuple[str, click.Command]]:
+    """Every command under ``group``."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield name, command
+        if isinstance(command, click.Group):
+            yield from walk(command, context)
+
 
 HEAVY = ("numpy", "fastapi", "mlflow", "httpx", "rich", "pydantic", "pyarrow")
 
@@ -29,6 +42,16 @@ def test_every_command_has_a_help_text() -> None:
         result = runner.invoke(main, [name, "--help"])
         assert result.exit_code == 0, result.output
         assert len(result.output) > 100
+
+
+def test_lists_of_commands_cut_no_sentence_and_every_option_says_what_for() -> None:
+    context = main.make_context("leadline", ["up"])
+    for name, command in walk(main, context):
+        for option in command.params:
+            assert not isinstance(option, click.Option) or option.help, (name, option.name)
+        if isinstance(command, click.Group) and command is not main:
+            page = command.get_help(click.Context(command, info_name=name, terminal_width=80))
+            assert "..." not in page.partition("Commands:")[2], name
 
 
 def test_a_typo_is_answered_with_the_nearest_command() -> None:

@@ -80,13 +80,17 @@ def run(command: click.Command, state: Path, *arguments: str, columns: int = 160
     return result
 
 
-def test_a_long_column_name_is_folded_and_not_cut(state: Path) -> None:
-    name = "origin_delay_3h:departures"
-    version = {"version": "2", "state": "OK", "columns": {name: COLUMN}}
-    Gateway.answers["/v1/drift/delay"] = {**DRIFT, "versions": [version]}
-    shown = run(monitoring.drift, state, "delay", columns=80).output
-    first_cells = [line.split("│")[1].strip() for line in shown.splitlines() if "│" in line]
-    assert "".join(first_cells) == name
+def test_a_column_name_is_shown_whole_whatever_it_holds(state: Path) -> None:
+    for name in ("origin_delay_3h:departures", "a_name_of_more_than_twenty_six_letters", "x[red]"):
+        version = {"version": "2", "state": "OK", "columns": {name: COLUMN}}
+        Gateway.answers["/v1/drift/delay"] = {**DRIFT, "versions": [version]}
+        shown = run(monitoring.drift, state, "delay", columns=80).output
+        lines = shown.splitlines()
+        rule = next(at for at, line in enumerate(lines) if "──" in line)
+        cells = [line[2:].split("  ")[0].strip() for line in lines[rule + 1 :]]
+        assert "".join(cells) == name
+        assert "0.310" in shown
+        assert "+0.80 σ" in shown
 
 
 def test_drift_shows_each_column_with_its_limit(state: Path) -> None:

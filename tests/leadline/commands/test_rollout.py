@@ -86,7 +86,9 @@ async def test_models_are_listed_and_compared(registry: httpx.AsyncClient, tmp_p
     assert code == 0, said
     assert json.loads(said)["models"][0]["production"] == "1"
     _, said = await leadline(tmp_path, "models", "diff", "delay", "1", "2", "--json")
-    assert "files[0].sha256" in json.loads(said)
+    assert "files[model.onnx].sha256" in json.loads(said)
+    _, said = await leadline(tmp_path, "models", "diff", "delay", "1", "2")
+    assert "files[model.onnx]" in said
 
 
 async def test_a_rollout_is_started_watched_and_taken_back(
@@ -107,12 +109,14 @@ async def test_a_rollout_is_started_watched_and_taken_back(
     assert "the monitor does not answer" in said
     assert "100%" in said
     code, said = await leadline(
-        tmp_path, "rollout", "rollback", "ro-delay-1", "--reason", "a drill"
+        tmp_path, "rollout", "rollback", "ro-delay-1", "--reason", "a drill [/]"
     )
     assert (code, said) == (0, "ro-delay-1 is rolled_back at step 1.\n")
     code, said = await leadline(tmp_path, "rollout", "explain", "ro-delay-1")
     assert "Rolled back" in said
-    assert "a drill" in said
+    assert "a drill [/]" in said
+    code, said = await leadline(tmp_path, "audit", "list")
+    assert code == 0, said
 
 
 async def test_an_override_and_its_rollback_are_one_command_each(
