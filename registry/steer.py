@@ -24,6 +24,8 @@ ACTOR = "controller"
 LEASE = "controller"
 REST = 3
 """A look is followed by a rest of so many times its length: the monitor has other work."""
+REST_S_MAX = 10.0
+"""After a look that the monitor kept waiting, breakers and harm are seen at most so much later."""
 
 _log = get_logger(__name__)
 
@@ -66,8 +68,9 @@ class Steer:
         if began_ns < self._rests_until_ns.get(rollout.id, 0):
             return
         await self._look(rollout)
-        took_ns = self.clock.monotonic_ns() - began_ns
-        self._rests_until_ns[rollout.id] = began_ns + (1 + REST) * took_ns
+        ended_ns = self.clock.monotonic_ns()
+        rest_ns = min(REST * (ended_ns - began_ns), int(REST_S_MAX * 1e9))
+        self._rests_until_ns[rollout.id] = ended_ns + rest_ns
 
     async def _look(self, rollout: Rollout) -> None:
         loading = await self.ledger.read(lambda tx: self._loading(tx, rollout))

@@ -138,14 +138,17 @@ def report(*ready: str, replica: str = "r1", epoch: int = 1, failed: str = "") -
 
 
 class FakeMonitor:
-    """Answers with what a test put there; None is a monitor that is away."""
+    """Answers with what a test put there, after that much time; None is a monitor that is away."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: FakeClock) -> None:
         self.answer: Evidence | None = evidence()
         self.asked: list[EvidenceQuery] = []
+        self.takes_us = 0
+        self._clock = clock
 
     async def __call__(self, query: EvidenceQuery) -> Evidence | None:
         self.asked.append(query)
+        self._clock.advance_us(self.takes_us)
         return self.answer
 
 
@@ -154,7 +157,7 @@ class Desk:
 
     def __init__(self, state_dir: Path, clock: FakeClock, *, four_eyes: bool = False) -> None:
         self.clock = clock
-        self.monitor = FakeMonitor()
+        self.monitor = FakeMonitor(clock)
         self.announced = 0
         self._executor = ThreadPoolExecutor(2)
         self.ledger = SqlLedger(

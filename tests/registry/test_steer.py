@@ -156,6 +156,20 @@ async def test_weights_freeze_while_the_monitor_is_away_and_the_verdict_says_so(
     assert held.verdict.sentence == ("Held: the monitor does not answer; weights stay as they are.")
 
 
+async def test_a_monitor_that_kept_the_controller_waiting_is_asked_again_soon(desk: Desk) -> None:
+    await desk.start()
+    await desk.look()
+    desk.monitor.takes_us = 15_000_000
+    await desk.look()
+    asked = len(desk.monitor.asked)
+    desk.clock.advance_us(9_000_000)
+    await desk.look()
+    assert len(desk.monitor.asked) == asked
+    desk.clock.advance_us(1_000_000)
+    await desk.look()
+    assert len(desk.monitor.asked) == asked + 1
+
+
 async def test_a_restart_between_any_two_looks_changes_nothing(desk: Desk, tmp_path: Path) -> None:
     await desk.start()
     for expected in (0.05, 0.2, 0.5):
