@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from contracts.served import ServedBatch, decode_served
+from contracts.served import Sealed, seal
 from kit.clock import Clock
 from kit.logs import get_logger
 from monitor import metrics
@@ -106,7 +106,7 @@ class Observe:
     async def _take(self, entries: Sequence[Entry]) -> None:
         began_ns = self._clock.monotonic_ns()
         records, poison = _decode(entries)
-        for model, version in {(batch.model, batch.version) for _, batch in records}:
+        for model, version in {(record.model, record.version) for _, record in records}:
             if self._baselines.known(model, version).layout is None:
                 await self._baselines.learn(model, version)
         await self._offload(lambda: self._apply(records, poison))
@@ -165,7 +165,7 @@ class Observe:
 
     def _apply(
         self,
-        records: Sequence[tuple[Entry, ServedBatch]],
+        records: Sequence[tuple[Entry, Sealed]],
         poison: Sequence[tuple[Entry, str]],
     ) -> None:
         """In the stores' thread: all of it or nothing."""
@@ -192,21 +192,21 @@ class Observe:
 
     def _admit(
         self,
-        records: Sequence[tuple[Entry, ServedBatch]],
+        records: Sequence[tuple[Entry, Sealed]],
         poison: Sequence[tuple[Entry, str]],
-    ) -> tuple[list[ServedBatch], int, int]:
+    ) -> tuple[list[Sealed], int, int]:
         """Records not applied before; the number of duplicates, and of numbers jumped over."""
         seen: dict[str, Progress] = {}
         fresh, duplicates, gaps = [], 0, 0
-        batches = dict(records)
+        sealed = dict(records)
         everything = [entry for entry, _ in [*records, *poison] if entry.number > 0]
         for entry in sorted(everything, key=_order):
             before = seen.get(entry.producer) or self._ledger.progress(entry.producer)
             after, new = admit(before or Progress(), entry.number)
             gaps += after.missing - (before.missing if before else 0)
             seen[entry.producer] = after
-            if entry in batches and new:
-                fresh.append(batches[entry])
+            if entry in sealed and new:
+                fresh.append(sealed[entry])
             duplicates += not new
         for producer, progress in seen.items():
             self._ledger.save_progress(producer, progress)
@@ -233,24 +233,24 @@ class Observe:
 
 def _decode(
     entries: Sequence[Entry],
-) -> tuple[list[tuple[Entry, ServedBatch]], list[tuple[Entry, str]]]:
+) -> tuple[list[tuple[Entry, Sealed]], list[tuple[Entry, str]]]:
     records, poison = [], []
     for entry in entries:
         if entry.number <= 0 or not entry.producer:
             poison.append((entry, "no producer or number"))
             continue
         try:
-            records.append((entry, _checked(decode_served(entry.data))))
+            records.append((entry, _checked(seal(entry.data))))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             poison.append((entry, f"{type(error).__name__}: {error}"))
     return records, poison
 
 
-def _checked(batch: ServedBatch) -> ServedBatch:
-    for name in (batch.model, batch.version, batch.variant):
+def _checked(record: Sealed) -> Sealed:
+    for name in (record.model, record.version, record.head["variant"]):
         if not 0 < len(name) <= NAME_CHARACTERS_MAX:
             raise ValueError("model, version or variant is no name")
-    return batch
+    return record
 
 
 def _order(entry: Entry) -> tuple[str, int, int]:

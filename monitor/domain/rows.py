@@ -1,14 +1,13 @@
 """Served rows as the monitor handles them: all that one version answered in a micro-batch."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from contracts.served import ServedBatch, Stacked
+from contracts.served import Sealed, unseal
 from monitor.domain.edges import Floats
 
 Bytes = npt.NDArray[np.uint8]
@@ -79,73 +78,60 @@ class Rows:
         )
 
 
-def lane_of(batch: ServedBatch) -> Lane:
+def lane_of(record: Sealed) -> Lane:
     """The lane of a record."""
+    head = record.head
     return Lane(
-        batch.model,
-        batch.version,
-        batch.variant,
-        batch.rollout_id or "",
-        batch.step,
-        batch.arm,
-        batch.policy_id,
+        head["model"],
+        head["version"],
+        head["variant"],
+        head["rollout_id"] or "",
+        head["step"],
+        head["arm"],
+        head["policy_id"],
     )
 
 
-def gather(batches: Iterable[ServedBatch]) -> list[Rows]:
+def gather(records: Iterable[Sealed]) -> list[Rows]:
     """Records joined to one ``Rows`` per lane and schema, in order of arrival."""
-    groups: dict[tuple[Lane, tuple[str, ...], tuple[str, ...]], list[ServedBatch]] = defaultdict(
-        list
-    )
-    for batch in batches:
-        groups[lane_of(batch), tuple(batch.numbers), tuple(batch.strings)].append(batch)
+    groups: dict[tuple[Lane, tuple[str, ...], tuple[str, ...]], list[Sealed]] = defaultdict(list)
+    for record in records:
+        head = record.head
+        groups[lane_of(record), tuple(head["numbers"]), tuple(head["strings"])].append(record)
     return [_join(lane, group) for (lane, _, _), group in groups.items()]
 
 
-def _join(lane: Lane, group: Sequence[ServedBatch]) -> Rows:
-    first = group[0]
-    request_ids = b"".join([batch.request_id.tobytes() for batch in group])
-    row = np.concatenate([batch.row for batch in group])
-    numbered = row.astype("<u2").tobytes()
+def _join(lane: Lane, group: Sequence[Sealed]) -> Rows:
+    columns = unseal(group)
+    fixed = columns.fixed
     clients: tuple[str, ...] = ()
-    if any(batch.client_request_ids for batch in group):
+    if any(record.head["client_request_ids"] for record in group):
         clients = tuple(
-            name for batch in group for name in (batch.client_request_ids or ("",) * len(batch))
+            name
+            for record in group
+            for name in (record.head["client_request_ids"] or ("",) * record.rows)
         )
     return Rows(
         lane=lane,
-        keys=tuple(
-            request_ids[16 * i : 16 * i + 16] + numbered[2 * i : 2 * i + 2] for i in range(len(row))
-        ),
-        units=tuple(unit for batch in group for unit in batch.units),
-        event_us=np.concatenate([batch.event_us for batch in group]),
-        latency_us=np.concatenate([batch.latency_us for batch in group]).astype(np.int64),
-        outcome=np.concatenate([batch.outcome for batch in group]),
-        flags=np.concatenate([batch.flags for batch in group]),
-        predicted=np.concatenate([batch.predicted for batch in group]).astype(np.int64),
-        score=np.concatenate([batch.score for batch in group]),
-        confidence=np.concatenate([batch.confidence for batch in group]),
-        propensity=np.concatenate([batch.propensity for batch in group]).astype(np.float64),
-        numbers=_side_by_side([batch.numbers for batch in group], tuple(first.numbers)),
-        strings={
-            name: np.array(
-                [value for batch in group for value in batch.strings[name]], dtype=object
-            )
-            for name in first.strings
-        },
-        statuses=_side_by_side(
-            [batch.statuses for batch in group], (*first.numbers, *first.strings)
-        ),
+        keys=_keys(fixed["request_id"], fixed["row"]),
+        units=columns.units,
+        event_us=fixed["event_us"],
+        latency_us=fixed["latency_us"].astype(np.int64),
+        outcome=fixed["outcome"],
+        flags=fixed["flags"],
+        predicted=fixed["predicted"].astype(np.int64),
+        score=fixed["score"],
+        confidence=fixed["confidence"],
+        propensity=fixed["propensity"].astype(np.float64),
+        numbers=dict(columns.numbers),
+        strings={name: np.array(values, dtype=object) for name, values in columns.strings.items()},
+        statuses=dict(columns.statuses),
         client_ids=clients,
     )
 
 
-def _side_by_side(
-    columns: Sequence[Mapping[str, npt.NDArray[Any]]], names: tuple[str, ...]
-) -> dict[str, npt.NDArray[Any]]:
-    """Each column, joined over the records; matrices in one call, where a call a column would cost
-    a thousand records of one row 20 ms."""
-    stacked = [one.matrix for one in columns if isinstance(one, Stacked) and one.names == names]
-    if len(stacked) == len(columns):
-        return dict(zip(names, np.concatenate(stacked, axis=1), strict=True))
-    return {name: np.concatenate([one[name] for one in columns]) for name in names}
+def _keys(request_id: npt.NDArray[np.void], row: npt.NDArray[np.uint16]) -> tuple[bytes, ...]:
+    packed = np.empty(len(row), dtype=[("id", "V16"), ("row", "<u2")])
+    packed["id"], packed["row"] = request_id, row
+    raw = packed.tobytes()
+    return tuple([raw[at : at + KEY_BYTES] for at in range(0, len(raw), KEY_BYTES)])

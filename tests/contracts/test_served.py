@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contracts.served import (
     CACHED,
@@ -12,6 +14,8 @@ from contracts.served import (
     carries_lineage,
     decode_served,
     encode_served,
+    seal,
+    unseal,
 )
 
 
@@ -81,3 +85,35 @@ def test_whether_a_record_carries_lineage_is_seen_without_decoding_it() -> None:
     assert carries_lineage(encode_served(sampled))
     assert not carries_lineage(encode_served(batch()))
     assert not carries_lineage(b"")
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=8))
+def test_records_unsealed_together_are_the_records_unsealed_alone(sizes: list[int]) -> None:
+    sent = [encode_served(replace(batch(rows), epoch=i)) for i, rows in enumerate(sizes)]
+    together = unseal([seal(data) for data in sent])
+    alone = [decode_served(data) for data in sent]
+    assert together.units == tuple(unit for one in alone for unit in one.units)
+    assert together.strings["carrier"] == tuple(v for one in alone for v in one.strings["carrier"])
+    for name, column in together.fixed.items():
+        assert column.tobytes() == b"".join(getattr(one, name).tobytes() for one in alone)
+    for name in ("a", "carrier"):
+        codes = b"".join(one.statuses[name].tobytes() for one in alone)
+        assert together.statuses[name].tobytes() == codes
+    assert together.numbers["a"].tobytes() == b"".join(o.numbers["a"].tobytes() for o in alone)
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        (b'"lineage":[]', b'"lineagE":[]'),
+        (b'"rows":3', b'"rows":2'),
+        (b'"rows":3', b'"rows":9'),
+        (b'["UA",null,', b'["UA",     '),
+        (b'"unit-1",', b"         "),
+    ],
+)
+def test_a_header_that_does_not_fit_its_columns_is_refused(was: bytes, now: bytes) -> None:
+    data = encode_served(batch())
+    assert was in data
+    with pytest.raises(ValueError, match=r"served record"):
+        seal(data.replace(was, now))
