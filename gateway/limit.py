@@ -33,7 +33,8 @@ class Account:
 
     name: str
     policy: Policy
-    policy_header: bytes
+    policy_header: tuple[bytes, bytes]
+    emission_us: int
     rows: int = 0
     """Leased and not spent."""
     lease_rows: int = 1
@@ -66,9 +67,9 @@ class Limit:
     def account(self, name: str, policy: Policy) -> Account:
         """The account of that name; a changed policy starts it anew."""
         known = self._accounts.get(name)
-        if known is None or known.policy != policy:
+        if known is None or (known.policy is not policy and known.policy != policy):
             header = f'"default";q={policy.quota_rows};w={policy.window_s}'.encode()
-            known = Account(name, policy, header)
+            known = Account(name, policy, (b"ratelimit-policy", header), policy.emission_us)
             if len(self._accounts) >= ACCOUNTS_MAX:
                 self._accounts.pop(next(iter(self._accounts)))
             self._accounts[name] = known
@@ -194,10 +195,8 @@ class Limit:
         """
         policy = account.policy
         elapsed_us = (self._clock.monotonic_ns() - account.leased_ns) // 1000
-        back = elapsed_us // policy.emission_us
-        left = min(policy.quota_rows, account.rows + account.store_rows + back)
-        full_s = -(-(policy.quota_rows - left) * policy.emission_us // 1_000_000)
-        return (
-            (b"ratelimit-policy", account.policy_header),
-            (b"ratelimit", b'"default";r=%d;t=%d' % (left, full_s)),
-        )
+        left = account.rows + account.store_rows + elapsed_us // account.emission_us
+        if left > policy.quota_rows:
+            left = policy.quota_rows
+        full_s = -(-(policy.quota_rows - left) * account.emission_us // 1_000_000)
+        return account.policy_header, (b"ratelimit", b'"default";r=%d;t=%d' % (left, full_s))

@@ -53,7 +53,7 @@ def read_envelope(body: bytes) -> Envelope:
         raise _invalid([_error("", "object-expected")])
     model, instances = document.get("model"), document.get("instances")
     if (
-        document.keys() != _MEMBERS
+        len(document) != len(_MEMBERS)
         or type(model) is not str
         or _MODEL.fullmatch(model) is None
         or type(instances) is not list
