@@ -196,7 +196,6 @@ class Limit:
         policy = account.policy
         elapsed_us = (self._clock.monotonic_ns() - account.leased_ns) // 1000
         left = account.rows + account.store_rows + elapsed_us // account.emission_us
-        if left > policy.quota_rows:
-            left = policy.quota_rows
+        left = min(left, policy.quota_rows)
         full_s = -(-(policy.quota_rows - left) * account.emission_us // 1_000_000)
         return account.policy_header, (b"ratelimit", b'"default";r=%d;t=%d' % (left, full_s))

@@ -18,7 +18,9 @@ from kit.deadline import Deadline
 from kit.problems import Problem
 from kit.tasks import TaskOwner, periodic
 
-SWEEP_S = 0.01
+LATE_S = 0.002
+"""Timers of the loop go by whole milliseconds; one that is early would find nothing late."""
+_NEVER = 1 << 63
 BUDGET_MAX = 20.0
 """Second tries that may be saved up."""
 
@@ -45,11 +47,13 @@ class ReplicasFrames:
         self._budget = BUDGET_MAX
         self._links: dict[str, ReplicaLink] = {}
         self._tasks = TaskOwner()
+        self._due_ns = _NEVER
+        self._timer: asyncio.TimerHandle | None = None
+        REPLICAS_UP.set_function(lambda: self.up)
 
     async def start(self) -> None:
         """Resolve and begin to connect; absent replicas are no error."""
         await self._resolve()
-        self._tasks.start("replicas_sweep", periodic(self._sweep, SWEEP_S), restart=True)
         if any(urlsplit(target).scheme != "unix" for target in self._targets):
             self._tasks.start(
                 "replicas_resolve", periodic(self._resolve, self._resolve_s), restart=True
@@ -57,6 +61,8 @@ class ReplicasFrames:
 
     async def stop(self) -> None:
         """Close every connection."""
+        if self._timer is not None:
+            self._timer.cancel()
         for link in self._links.values():
             link.abort()
         await self._tasks.stop()
@@ -75,7 +81,8 @@ class ReplicasFrames:
 
         Raises ``Problem``: dependency-unavailable, overloaded, deadline-exceeded.
         """
-        self._budget = min(BUDGET_MAX, self._budget + self._retry_budget)
+        if self._budget < BUDGET_MAX:
+            self._budget += self._retry_budget
         first = self._least_busy(None)
         answer = await self._ask_one(first, kind, ask, rows, deadline)
         if answer is not None and not answer.retryable:
@@ -93,6 +100,8 @@ class ReplicasFrames:
     async def _ask_one(
         self, link: ReplicaLink, kind: FrameKind, ask: Ask, rows: int, deadline: Deadline
     ) -> Answer | None:
+        if deadline.at_ns < self._due_ns:
+            self._look_at(deadline.at_ns)
         frame_id, pending = link.send(kind, ask, rows, deadline.at_ns)
         began_ns = self._clock.monotonic_ns()
         try:
@@ -135,12 +144,23 @@ class ReplicasFrames:
         self._budget -= 1
         return second
 
-    async def _sweep(self) -> None:
+    def _look_at(self, due_ns: int) -> None:
+        """Look for late answers at ``due_ns``: a periodic look would wake an idle gateway."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due_ns = due_ns
+        wait_s = max(0.0, (due_ns - self._clock.monotonic_ns()) / 1e9) + LATE_S
+        self._timer = asyncio.get_running_loop().call_later(wait_s, self._expire)
+
+    def _expire(self) -> None:
         now_ns = self._clock.monotonic_ns()
         for link in self._links.values():
             if link.expire(now_ns) and link.eject(now_ns):
                 REPLICA_EJECTIONS.inc()
-        REPLICAS_UP.set(self.up)
+        self._timer, self._due_ns = None, _NEVER
+        dues = [link.next_due_ns for link in self._links.values() if link.next_due_ns]
+        if dues:
+            self._look_at(min(dues))
 
     async def _resolve(self) -> None:
         addresses: set[str] = set()

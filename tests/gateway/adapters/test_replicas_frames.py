@@ -216,3 +216,23 @@ async def test_addresses_of_a_name_are_replicas_and_come_and_go(connect: Connect
     await until(lambda: pool.up == 1)
     await pool.stop()
     server.close()
+
+
+async def test_every_ask_ends_at_its_own_deadline_whatever_came_before(
+    connect: Connect, two: tuple[FakeReplica, FakeReplica]
+) -> None:
+    pool = connect(two[0])
+    await pool.start()
+    await until(lambda: pool.up == 1)
+    two[0].rule = lambda kind, asked: None
+    loop, limits_ms = asyncio.get_running_loop(), (900.0, 60.0, 120.0)
+
+    async def late_s(limit_ms: float) -> float:
+        began = loop.time()
+        assert await refused(pool, limit_ms=limit_ms) is ProblemCode.DEADLINE_EXCEEDED
+        return loop.time() - began - limit_ms / 1000
+
+    for limit_ms in (60.0, 30.0):  # one that is awaited alone, and one after a quiet time
+        assert -0.002 <= await late_s(limit_ms) < 0.3
+    assert all(-0.002 <= late < 0.3 for late in await asyncio.gather(*map(late_s, limits_ms)))
+    assert pool._timer is None
