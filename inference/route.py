@@ -16,6 +16,8 @@ from kit.problems import Problem
 ROWS_MAX = 10_000
 CELLS_MAX = 200_000
 GROUP_ROWS_MAX = 1_024
+ERRORS_SAID_MAX = 3
+"""So many are told in words; the list has more."""
 
 
 class Route:
@@ -74,9 +76,10 @@ def _unknown(name: str, fleet: Fleet) -> Problem:
 
 
 def _invalid(errors: list[FieldError]) -> Problem:
+    wanted = "; ".join(error.sentence() for error in errors[:ERRORS_SAID_MAX])
     return Problem(
         ProblemCode.INVALID_INPUT,
-        "The instances do not fit what this model takes.",
+        f"The instances do not fit what this model takes: {wanted}.",
         errors=[error.as_json() for error in errors],
     )
 

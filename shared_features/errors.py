@@ -1,5 +1,8 @@
 """What can be wrong with a definition or with a ref that names one."""
 
+KNOWN_MAX = 12
+"""Names that an error offers instead of one that there is not."""
+
 
 class DefinitionError(ValueError):
     """A definition that cannot stand; the message names it, what is wrong, and the fix."""
@@ -15,9 +18,9 @@ class UnknownRef(LookupError):
     """A ref, view, source or service that no loaded definition has."""
 
     def __init__(self, wanted: str, known: list[str]) -> None:
-        near = f"; known: {', '.join(sorted(known)[:12])}" if known else ""
-        super().__init__(f"there is no {wanted}{near}")
         self.wanted = wanted
+        self.known = f"known: {', '.join(sorted(known)[:KNOWN_MAX])}" if known else "none is known"
+        super().__init__(f"there is no {wanted}; {self.known}")
 
 
 class MissingField(LookupError):

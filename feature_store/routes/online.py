@@ -92,9 +92,8 @@ def compiled(
         assert refs is not None
         return catalogue.compile_refs(refs, aliases)
     except UnknownRef as error:
-        raise Problem(
-            ProblemCode.NOT_FOUND, "A feature, view or service is not defined."
-        ) from error
+        detail = f"A feature, view or service is not defined; {error.known}."
+        raise Problem(ProblemCode.NOT_FOUND, detail) from error
     except DefinitionError as error:
         detail = f"The refs cannot be read together: {error.wrong}."
         raise Problem(ProblemCode.INVALID_INPUT, detail) from error

@@ -21,6 +21,16 @@ _MICROSECOND = timedelta(microseconds=1)
 
 Row = Mapping[str, Any]  # a JSON object, as a caller sent it
 
+_WANTED = {
+    "float64": "a number",
+    "float32": "a number within single precision",
+    "int64": "a whole number",
+    "int32": "a whole number of 32 bits",
+    "bool": "true or false",
+    "string": f"a text of at most {_TEXT_MAX} characters",
+    "timestamp": "an ISO 8601 text with an offset, such as 2013-12-01T12:00:00Z",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
@@ -29,12 +39,22 @@ class FieldError:
     row: int
     field: str
     code: FieldCode
+    dtype: str = ""
 
-    def as_json(self) -> dict[str, str]:
-        """As it stands in a problem's ``errors``: a JSON pointer (RFC 6901) into the body."""
+    @property
+    def pointer(self) -> str:
+        """The place in the request's body (RFC 6901)."""
         field = self.field.replace("~", "~0").replace("/", "~1")
         place = f"/instances/{self.row}"
-        return {"pointer": f"{place}/{field}" if field else place, "code": self.code}
+        return f"{place}/{field}" if field else place
+
+    def as_json(self) -> dict[str, str]:
+        """As it stands in a problem's ``errors``."""
+        return {"pointer": self.pointer, "code": self.code}
+
+    def sentence(self) -> str:
+        """What is wanted there, in words."""
+        return f"{self.pointer} is to be {_WANTED.get(self.dtype, 'an object of fields')}"
 
 
 class FieldRefused(ValueError):
@@ -226,7 +246,7 @@ class InstanceSchema:
                     try:
                         field.take(row)
                     except FieldRefused as refused:
-                        found.append(FieldError(index, field.name, refused.code))
+                        found.append(FieldError(index, field.name, refused.code, field.dtype))
             if len(found) >= ERRORS_MAX:
                 return found[:ERRORS_MAX]
         return found

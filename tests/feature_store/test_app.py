@@ -224,6 +224,14 @@ async def test_a_question_that_makes_no_sense_is_a_problem(
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_what_is_not_defined_is_answered_with_what_is(client: httpx.AsyncClient) -> None:
+    body = {"entity_rows": [{}], "feature_refs": ["late_1h:median"]}
+    answer = await client.post("/v1/features/online", json=body)
+    assert answer.status_code == 404
+    assert "known: late_1h:" in answer.json()["detail"]
+    assert "median" not in answer.text
+
+
 async def test_what_is_wrong_with_a_question_is_pointed_at_and_never_repeated(
     client: httpx.AsyncClient,
 ) -> None:
