@@ -135,7 +135,14 @@ async def _measure(url: str, registry: Registry, rows: int, total: int) -> dict[
             transport=httpx.MockTransport(registry), base_url="http://registry"
         )
         stream = RedisStream(
-            connection, (STREAM,), "bench", clock, entries_max=2_000, block_ms=1, idle_claim_s=60
+            connection,
+            (STREAM,),
+            "bench",
+            clock,
+            entries_max=2_000,
+            block_ms=1,
+            idle_claim_s=60,
+            fill_bytes=8 << 20,
         )
         observe = Observe(
             stream, SqliteLedger(database, 1_000_000), ParquetParts(Path(folder, "events")),

@@ -34,7 +34,7 @@ from monitor.domain.season import read_days
 from monitor.join_labels import JoinLabels
 from monitor.judge import Judge
 from monitor.observe import FEW_ENTRIES, Observe
-from monitor.ports import Offload, Sink
+from monitor.ports import Sink
 from monitor.report import Report
 from monitor.routes import (
     alert_routes,
@@ -76,6 +76,14 @@ class Monitor:
         self.settings = settings
         self.registry = registry
         self.clock: Clock = clock_from(settings.clock_file)
+        self.runs = TaskOwner()
+        self.write, self.ask = Thread("monitor-write"), Thread("monitor-ask")
+        self._open_stores()
+        self._build_intake()
+        self._build_judge()
+
+    def _open_stores(self) -> None:
+        settings, match_us = self.settings, self.settings.label_match_ms * 1000
         self.database = Database(settings.folder / "monitor.sqlite")
         self.lease = Lease(settings.folder / "lease")
         self.parts = ParquetParts(settings.folder / "events")
@@ -86,6 +94,13 @@ class Monitor:
             settings.segment_columns,
             settings.segments_per_column_max,
         )
+        self.ledger = SqliteLedger(self.database, match_us)
+        self.labels = SqliteLabels(self.database, match_us, settings.pending_labels_max)
+        self.history = SqliteHistory(self.database)
+        self.verdicts = SqliteVerdicts(self.database)
+
+    def _build_intake(self) -> None:
+        settings = self.settings
         self.redis = connect(
             settings.redis_url, purpose="served-log", timeout_ms=settings.redis_timeout_ms
         )
@@ -97,17 +112,29 @@ class Monitor:
             entries_max=settings.read_entries_max,
             block_ms=settings.read_block_ms,
             idle_claim_s=settings.idle_claim_s,
+            fill_bytes=settings.read_fill_bytes,
         )
-        self.write, self.ask = Thread("monitor-write"), Thread("monitor-ask")
-        match_us = settings.label_match_ms * 1000
-        self.ledger = SqliteLedger(self.database, match_us)
-        self.history = SqliteHistory(self.database)
-        self.observe = self._observe(self.write)
-        self.labels = SqliteLabels(self.database, match_us, settings.pending_labels_max)
+        self.observe = Observe(
+            self.stream,
+            self.ledger,
+            self.parts,
+            self.baselines,
+            self.write,
+            self.clock,
+            future_tolerance_us=int(settings.future_tolerance_s * 1e6),
+            deliveries_max=settings.deliveries_max,
+            few_entries=min(FEW_ENTRIES, settings.read_entries_max),
+        )
         self.join_labels = JoinLabels(self.labels, self.baselines, self.write, self.clock)
         rollouts = SqliteRollouts(self.database, int(settings.attribution_h * 3_600_000_000))
         self.weigh = Weigh(rollouts, self.stream, self.ask, self.clock)
-        self.verdicts = SqliteVerdicts(self.database)
+        self.tend = Tend(
+            SqliteStore(self.database), self.parts, self.write, self.clock,
+            keep_us=settings.predictions_days * 86_400_000_000,
+        )  # fmt: skip
+
+    def _build_judge(self) -> None:
+        settings = self.settings
         self.judge = Judge(
             self.history,
             self.parts,
@@ -121,7 +148,6 @@ class Monitor:
             floors=read_floors(settings.quality_floors),
             known_days=read_days(settings.known_days),
         )
-
         self.outside = httpx.AsyncClient(timeout=5.0, trust_env=False)
         self.alert = TellPeople(
             self.verdicts, self._sinks(), self.write, self.clock, settings.tickets_per_day
@@ -139,11 +165,6 @@ class Monitor:
             int(settings.settle_s * 1e6),
         )
         self.report = Report(self.history, self.verdicts, self.baselines, self.ask, self.clock)
-        self.tend = Tend(
-            SqliteStore(self.database), self.parts, self.write, self.clock,
-            keep_us=settings.predictions_days * 86_400_000_000,
-        )  # fmt: skip
-        self.runs = TaskOwner()
 
     def _sinks(self) -> list[Sink]:
         settings, client = self.settings, self.outside
@@ -156,19 +177,6 @@ class Monitor:
         if settings.alertmanager_url:
             sinks.append(AlertmanagerSink(client, settings.alertmanager_url, self.clock))
         return sinks
-
-    def _observe(self, offload: Offload) -> Observe:
-        return Observe(
-            self.stream,
-            self.ledger,
-            self.parts,
-            self.baselines,
-            offload,
-            self.clock,
-            future_tolerance_us=int(self.settings.future_tolerance_s * 1e6),
-            deliveries_max=self.settings.deliveries_max,
-            few_entries=min(FEW_ENTRIES, self.settings.read_entries_max),
-        )
 
     async def lead(self) -> None:
         """Wait for the lease, then read the log and run the jobs; a second process stands by."""

@@ -18,7 +18,7 @@ class RedisStream:
 
     def __init__(
         self, redis: Redis, streams: Sequence[str], consumer: str, clock: Clock, *,
-        entries_max: int, block_ms: int, idle_claim_s: float,
+        entries_max: int, block_ms: int, idle_claim_s: float, fill_bytes: int = 0,
     ) -> None:  # fmt: skip
         self._redis: Any = redis  # its stubs describe every protocol version's replies at once
         self._streams = tuple(streams)
@@ -27,6 +27,7 @@ class RedisStream:
         self._entries_max = entries_max
         self._block_ms = block_ms
         self._idle_claim_s = idle_claim_s
+        self._fill_bytes = fill_bytes
         self._claimed_ns: int | None = None
         self._pending = True
 
@@ -35,14 +36,24 @@ class RedisStream:
         self._pending = True
 
     async def read(self) -> list[Entry]:
-        """Our pending entries until there are none, then new ones; waits a little when idle."""
+        """Our pending entries until there are none, then new ones; waits a little when idle.
+
+        New ones are read on while there are more and fewer than ``fill_bytes`` are in hand: a part
+        and a commit cost the same for 2,000 records of one row as for many more.
+        """
         await self._claim_idle()
         if self._pending:
             found = await self._asked(self._read_group("0", block_ms=None))
             if found:
                 return found
             self._pending = False
-        return await self._asked(self._read_group(">", block_ms=self._block_ms))
+        found = await self._asked(self._read_group(">", block_ms=self._block_ms))
+        taken, size = len(found), sum(len(entry.data) for entry in found)
+        while taken >= self._entries_max and size < self._fill_bytes:
+            more = await self._asked(self._read_group(">", block_ms=None))
+            taken, size = len(more), size + sum(len(entry.data) for entry in more)
+            found += more
+        return found
 
     async def _read_group(self, start: str, block_ms: int | None, count: int = 0) -> list[Entry]:
         try:

@@ -10,6 +10,7 @@ import pytest
 
 from contracts.served import DEAD_LETTERS, GROUP, STREAM
 from kit.clock import FakeClock
+from kit.redis import connect
 from monitor import metrics
 from monitor.adapters.baselines_registry import RegistryBaselines
 from monitor.adapters.database_sqlite import Database
@@ -19,7 +20,7 @@ from monitor.adapters.parts_parquet import ParquetParts
 from monitor.adapters.stream_redis import RedisStream
 from monitor.domain.rows import Rows
 from monitor.observe import Observe
-from monitor.ports import Part
+from monitor.ports import Entry, Part
 from tests.monitor.world import HOUR_US, MODEL, NOW_US, VERSION, FakeRegistry, Producer, inline
 
 HOUR = NOW_US // HOUR_US
@@ -59,6 +60,25 @@ async def test_what_is_produced_is_stored_counted_and_acknowledged(
     assert producer.redis.xpending(STREAM, GROUP)["pending"] == 0
     volumes = history.volumes(MODEL, VERSION, ["production"], HOUR, HOUR + 1)
     assert volumes[HOUR].count("rows") == 41
+
+
+async def test_small_entries_are_read_on_until_enough_bytes_are_in_hand(
+    producer: Producer, redis_url: str, clock: FakeClock
+) -> None:
+    producer.send_rows([1] * 50)
+    redis = connect(redis_url, purpose="test", timeout_ms=2_000)
+    stream = RedisStream(
+        redis, (STREAM,), "m", clock, entries_max=10, block_ms=1, idle_claim_s=60, fill_bytes=9_000
+    )
+    first: list[Entry] = []
+    while not first:  # the first read makes the group
+        first = await stream.read()
+    assert 20 <= len(first) < 50
+    assert sum(len(entry.data) for entry in first[:-10]) < 9_000
+    await stream.acknowledge(first)
+    rest = await stream.read()
+    assert {entry.number for entry in [*first, *rest]} >= set(range(1, len(first) + 1))
+    await redis.aclose()
 
 
 async def test_a_record_sent_twice_counts_once(
