@@ -22,6 +22,9 @@ _ANSWER = struct.Struct("<HBH")
 _ANSWER_FRAME = struct.Struct("<IBQHBH")
 
 
+_ODD = frozenset("13579bdf")
+
+
 class FrameKind(IntEnum):
     """What a frame carries."""
 
@@ -50,11 +53,18 @@ class Ask(NamedTuple):
     """PREDICT: the model's name. INFER: the method, a space and the path with its query."""
     principal: str
     traceparent: str
+    """W3C Trace Context; empty where the caller brought none: then the trace begins with this
+    request and has its id."""
     headers: bytes
     """INFER: lines ``name: value`` of the headers that matter there. PREDICT: the client's own
     request id, or empty."""
     body: bytes
     explain: bool = False
+
+
+def is_sampled(traceparent: str) -> bool:
+    """Whether whoever began this trace records it."""
+    return traceparent[-1:] in _ODD
 
 
 class Answer(NamedTuple):

@@ -1,20 +1,23 @@
 """Answers ``POST /predict``: everything that arrived in one event-loop turn is one batch."""
 
 import asyncio
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+from contracts.frames import is_sampled
 from contracts.problems import ProblemCode
 from inference.domain.asked import Arrival, Group
 from inference.domain.pace import Pace
 from inference.domain.served import Served
 from inference.ports import Responder, Routed, Scorer
 from kit.clock import Clock
-from kit.logs import get_logger
+from kit.logs import LineBudget, get_logger
 from kit.problems import Problem
 from kit.tasks import TaskOwner
 
 _log = get_logger(__name__)
+TRACED_LINES_PER_S_MAX, LINKS_MAX = 50, 20
 _SHARE_OF_DEADLINE = 0.9
 """A row that is predicted to wait longer than this share of what it has left is refused now."""
 
@@ -44,6 +47,7 @@ class Predict:
         self._tasks = tasks
         self._rows_max = rows_in_flight_max
         self._afterwards = afterwards
+        self._traced_lines = LineBudget(TRACED_LINES_PER_S_MAX)
 
     def submit(self, arrivals: Sequence[Arrival]) -> None:
         """Take everything of one event-loop turn; each arrival's ``reply`` is called once."""
@@ -93,6 +97,9 @@ class Predict:
             recorded_ns = self._clock.monotonic_ns()
             self._respond.answer(served, features)
             self._afterwards(served)
+            links = [a.arrival.ask.traceparent for a in group.owners if a.arrival.ask.traceparent]
+            if links:
+                self._log_traces(group, links)
             tally = group.loaded.tally
             tally.stages["record"].observe((recorded_ns - scored_ns) / 1e9)
             tally.batch_rows.observe(rows)
@@ -102,6 +109,19 @@ class Predict:
         finally:
             group.loaded.in_use -= 1
             self._pace.answer(rows, self._clock.monotonic_ns())
+
+    def _log_traces(self, group: Group, links: Sequence[str]) -> None:
+        """Say which requests of sampled traces shared this batch."""
+        sampled = [link for link in links if is_sampled(link)][:LINKS_MAX]
+        if sampled and self._traced_lines.take():
+            _log.info(
+                "batch_answered",
+                batch=secrets.token_hex(8),
+                model=group.model.name,
+                version=group.loaded.version,
+                rows=len(group.rows),
+                links=sampled,
+            )
 
     def _fail(self, arrivals: Iterable[Arrival]) -> None:
         _log.exception("predict_failed")

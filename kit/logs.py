@@ -5,6 +5,8 @@ What happens on every request is a metric, not a log line.
 
 import logging
 import sys
+import time
+from collections.abc import Callable
 from typing import cast
 
 import structlog
@@ -48,3 +50,23 @@ def configure(service: str, level: str = "INFO") -> None:
 def get_logger(name: str) -> Logger:
     """A logger bound to ``name`` (by custom, the module)."""
     return cast("Logger", structlog.get_logger(name))
+
+
+class LineBudget:
+    """So many lines a second at most: for lines that a caller can ask for."""
+
+    def __init__(
+        self, lines_per_s_max: int, monotonic_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self._lines_per_s_max = lines_per_s_max
+        self._monotonic_ns = monotonic_ns
+        self._second = -1
+        self._left = 0
+
+    def take(self) -> bool:
+        """Whether one more line may be written now; counts it."""
+        second = self._monotonic_ns() // 1_000_000_000
+        if second != self._second:
+            self._second, self._left = second, self._lines_per_s_max
+        self._left -= 1
+        return self._left >= 0

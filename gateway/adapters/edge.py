@@ -11,14 +11,18 @@ from typing import Protocol
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from contracts.frames import is_sampled
 from contracts.problems import PROBLEM_MEDIA_TYPE, ProblemCode
-from gateway.domain.exchange import Question, Reply
+from gateway.domain.exchange import Question, Reply, trace_of
 from gateway.domain.head import Fault, HeadLimits
 from gateway.metrics import CONNECTIONS, REFUSED, REQUESTS
-from kit.logs import get_logger
+from kit.logs import LineBudget, get_logger
 from kit.problems import Problem, problem_body
 
 _log = get_logger(__name__)
+
+TRACED_LINES_PER_S_MAX = 50
+"""Callers choose what they trace; the log is not theirs to fill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,9 @@ class Edge:
         self.fast_lane = fast_lane
         self.connections_max = connections_max
         self.connections: set[Connection] = set()
-        self.context = contextvars.Context()
+        self.context = contextvars.copy_context()
+        """Of errands: what logs say of this process."""
+        self._traced_lines = LineBudget(TRACED_LINES_PER_S_MAX)
         self.request_ids = _request_ids()
         self._access_log_share = access_log_share
         self._date: object = None
@@ -73,12 +79,16 @@ class Edge:
         for connection in list(self.connections):
             connection.check(now_s)
 
-    def log_access(self, status: int, request_id: str, path: str, seconds: float) -> None:
-        """One line for a sample of sound answers, and for every fault of ours."""
-        if status >= 500 or random.random() < self._access_log_share:  # noqa: S311 - a sample
+    def log_access(self, status: int, question: Question, path: str, seconds: float) -> None:
+        """One line for a sample of sound answers, for faults of ours, and for sampled traces."""
+        sampled = status >= 500 or random.random() < self._access_log_share  # noqa: S311
+        if not sampled and question.preamble.traceparent is None:
+            return
+        trace = trace_of(question.preamble.traceparent, question.request_id)
+        if sampled or (is_sampled(trace) and self._traced_lines.take()):
             _log.info(
-                "answered", status=status, request_id=request_id, path=path,
-                ms=round(seconds * 1000, 3),
+                "answered", status=status, request_id=question.request_id, path=path,
+                ms=round(seconds * 1000, 3), **({"traceparent": trace} if trace else {}),
             )  # fmt: skip
 
     def render(

@@ -264,7 +264,7 @@ class EdgeProtocol(HttpToolsProtocol):
         seconds = (time.perf_counter_ns() - began_ns) / 1e9
         PREDICT_SECONDS.observe(seconds)
         REQUESTS.add(("predict", reply.status))
-        self.edge.log_access(reply.status, question.request_id, "/predict", seconds)
+        self.edge.log_access(reply.status, question, "/predict", seconds)
         lane = self.lane
         lane.response_complete = True
         if self.transport.is_closing():

@@ -62,10 +62,14 @@ class Reply:
 
 
 def trace_of(given: bytes | None, request_id: str) -> str:
-    """The caller's ``traceparent`` (W3C Trace Context 1), or one that begins with this request."""
-    if given is not None and _TRACEPARENT.fullmatch(given):
-        return given.decode()
-    return f"00-{request_id}-{request_id[16:]}-00"
+    """The ``traceparent`` (W3C Trace Context 1) of a request: the caller's trace, our span.
+
+    The span is the second half of the request's id. Empty where no trace was given: one that
+    begins here has the request's id, and nothing has to be carried for it.
+    """
+    if given is None or not _TRACEPARENT.fullmatch(given):
+        return ""
+    return f"{given[:36].decode()}{request_id[16:]}{given[52:].decode()}"
 
 
 def parse_lines(lines: bytes) -> Headers:

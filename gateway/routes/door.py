@@ -23,8 +23,8 @@ from gateway.once import Once
 from gateway.predict import Predict
 from kit.problems import Problem
 
-LogAccess = Callable[[int, str, str, float], None]
-"""(status, request id, path, seconds): one line for some of the answers."""
+LogAccess = Callable[[int, Question, str, float], None]
+"""(status, question, path, seconds): one line for some of the answers."""
 
 
 class CallerLeft(Exception):
@@ -76,7 +76,7 @@ class Door:
             await self._answer(scope, receive, send_and_note, question)
         finally:
             seconds = (time.perf_counter_ns() - began_ns) / 1e9
-            self._log_access(status, question.request_id, scope["path"], seconds)
+            self._log_access(status, question, scope["path"], seconds)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, question: Question) -> None:
         try:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import httpx
 import orjson
+from structlog.testing import capture_logs
 
 from contracts.frames import Answer, Ask
 from tests.gateway.replica import FakeReplica, echo
@@ -35,8 +36,26 @@ async def test_a_prediction_reaches_the_replica_with_its_caller(
         assert seen["explain"] is True
         assert 0 < seen["remaining_ms"] <= 700
         assert seen["request_id"] == answer.headers["x-request-id"]
-        assert seen["traceparent"].split("-")[1] == seen["request_id"]
+        assert seen["traceparent"] == ""
         assert answer.headers["content-type"] == "application/json"
+
+
+async def test_a_sampled_trace_reaches_the_replica_and_the_log(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    quiet = trace[:-1] + "0"
+    spans = []
+    with capture_logs() as lines:
+        for given in (trace, quiet, trace):  # the first goes the ordinary way
+            answer = await gateway.http.post(
+                "/predict", json=BODY, headers=bearer(key) | {"traceparent": given}
+            )
+            span = answer.headers["x-request-id"][16:]
+            assert answer.json()["traceparent"] == f"{trace[:36]}{span}{given[52:]}"
+            spans += [span] if given == trace else []
+    logged = [line["traceparent"] for line in lines if line["event"] == "answered"]
+    assert logged == [f"{trace[:36]}{span}-01" for span in spans]
 
 
 async def test_an_api_key_header_serves_as_well(gateway: Running, key: str) -> None:

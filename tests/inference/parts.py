@@ -265,6 +265,7 @@ def asks(
     remaining_ms: int = 1_000,
     explain: bool = False,
     model: str = "risk",
+    traceparents: Sequence[str] = (),
 ) -> tuple[list[Arrival], dict[int, Answer]]:
     """Arrivals for these bodies, and where their answers will be, by index."""
     answers: dict[int, Answer] = {}
@@ -281,7 +282,7 @@ def asks(
             request_id=index.to_bytes(16, "big"),
             target=model,
             principal="tester",
-            traceparent="",
+            traceparent=traceparents[index] if traceparents else "",
             headers=b"",
             body=content,
             explain=explain,

@@ -6,6 +6,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from tests.inference.parts import House, body, defaults, logistic_model, required
 
@@ -66,6 +67,16 @@ async def test_a_sample_of_rows_is_logged_with_what_replays_it(house: House) -> 
     assert lineage["keys"] == {"account": "b"}
     assert lineage["refs"]["f3"] == "stats:f3"
     assert lineage["fingerprint"] == house.load("1").manifest.feature_fingerprint
+
+
+async def test_sampled_traces_are_linked_to_the_batch_they_shared(house: House) -> None:
+    traces = [f"00-{'a' * 32}-{index:016x}-0{index % 2}" for index in range(1, 4)]
+    with capture_logs() as lines:
+        await house.ask(body("a"), body("b"), body("a", "b"), body("c"), traceparents=[*traces, ""])
+        await house.ask(body("a"))
+    (linked,) = [line for line in lines if line["event"] == "batch_answered"]
+    assert linked["links"] == [traces[0], traces[2]]
+    assert (linked["rows"], linked["version"], len(linked["batch"])) == (5, "1", 16)
 
 
 async def test_an_unknown_entity_is_answered_and_the_answer_says_so(house: House) -> None:
