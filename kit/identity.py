@@ -35,14 +35,23 @@ def caller_of(headers: Headers, service_token: str) -> Caller | None:
     return Caller(principal, frozenset(headers.get(SCOPES_HEADER, "").split()))
 
 
+async def _proven(request: Request) -> Caller:
+    caller: Caller | None = request.state.caller
+    if caller is None:
+        raise Problem(ProblemCode.UNAUTHENTICATED, "Send an API key through the gateway.")
+    return caller
+
+
+PROVEN = Depends(_proven)
+"""For a route whose verb asks for the scope itself, because it keeps the refusal."""
+
+
 def require(scope: str) -> Callable[[Request], Awaitable[Caller]]:
     """A FastAPI dependency: the caller, who holds ``scope``; otherwise 401 or 403."""
 
     # A coroutine although it awaits nothing: FastAPI would run a function in a worker thread.
     async def dependency(request: Request) -> Caller:
-        caller: Caller | None = request.state.caller
-        if caller is None:
-            raise Problem(ProblemCode.UNAUTHENTICATED, "Send an API key through the gateway.")
+        caller = await _proven(request)
         if not caller.may(scope):
             raise Problem(ProblemCode.FORBIDDEN, f"This needs the scope {scope}.")
         return caller

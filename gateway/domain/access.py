@@ -14,6 +14,8 @@ OPEN = ""
 """The scope of what anybody may read: vital signs, documentation, problem pages."""
 ANY_PREDICT = "predict:*"
 """``predict``, or ``predict:<model>`` for at least one model."""
+PROVEN = "*"
+"""Any proven caller: the service asks for the scope itself, and keeps the refusal in its log."""
 
 KIB, MIB = 1024, 1024 * 1024
 CONTROL_BYTES_MAX = 64 * KIB
@@ -56,13 +58,13 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         # The registry itself asks for registry:promote or registry:override here, because a
-        # refused promotion belongs into its audit log.
+        # refused promotion belongs into its audit log, whoever tried.
         r"/v1/models/[^/]+/(versions/[^/]+/(transitions|overrides)|rollback)",
         "registry",
         "registry:read",
-        "registry:read",
+        PROVEN,
     ),
-    Rule(r"/v1/(rollouts|experiments)(/.*)?", "registry", "registry:read", "registry:read"),
+    Rule(r"/v1/(rollouts|experiments)(/.*)?", "registry", "registry:read", PROVEN),
     Rule(r"/v1/(models|webhooks)(/.*)?", "registry", "registry:read", "registry:write"),
     Rule(r"/v1/artifacts/.+", "registry", "registry:read", None),
     Rule(r"/v1/(audit|routing|lineage)(/.*)?", "registry", "registry:read", "registry:write"),
@@ -121,7 +123,7 @@ def may(caller: Caller, scope: str) -> bool:
     """Whether the caller holds the scope of a rule."""
     if scope == ANY_PREDICT:
         return caller.may("predict") or any(held.startswith("predict:") for held in caller.scopes)
-    return caller.may(scope)
+    return scope == PROVEN or caller.may(scope)
 
 
 def brings_no_body(method: str) -> bool:

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 from prometheus_client import Metric
 from prometheus_client.metrics import MetricWrapperBase
 
-from gateway.domain.access import ANY_PREDICT, OPEN, rule_for, scope_for
+from gateway.domain.access import ANY_PREDICT, OPEN, PROVEN, rule_for, scope_for
 from leadline.reference.markdown import page, table
 from leadline.reference.settings import settings_class
 from leadline.state import SERVICES
 
-_SCOPES = {ANY_PREDICT: "`predict` or `predict:<model>`", OPEN: "none"}
+_SCOPES = {ANY_PREDICT: "`predict` or `predict:<model>`", OPEN: "none", PROVEN: "any key"}
 _EXTRAS: dict[str, dict[str, str]] = {"gateway": {"pepper": "0" * 64}}
 _VITAL = ("/healthz", "/readyz", "/metrics")
 

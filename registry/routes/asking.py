@@ -7,12 +7,14 @@ from fastapi import Depends, Header, Query, Request
 
 from contracts.identity import Caller
 from contracts.problems import ProblemCode
-from kit.identity import needs
+from kit.identity import PROVEN, needs
 from kit.problems import Problem
 from registry.ports import Once
 from registry.preconditions import Expected
 
 Reader = Annotated[Caller, needs("registry:read")]
+Somebody = Annotated[Caller, PROVEN]
+"""Where the verb asks for the scope, and a refusal goes into the audit log."""
 Writer = Annotated[Caller, needs("registry:write")]
 Platform = Annotated[Caller, needs("admin")]
 DryRun = Annotated[bool, Query(description="Do all of it, keep none of it, and show the result.")]

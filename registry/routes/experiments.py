@@ -7,7 +7,7 @@ from pydantic import Field
 
 from registry.domain.experiment import Experiment, ExperimentPlan
 from registry.experiment import Experiments
-from registry.routes.asking import DryRun, IdempotencyKey, IfMatch, Reader, etag
+from registry.routes.asking import DryRun, IdempotencyKey, IfMatch, Reader, Somebody, etag
 from registry.routes.rollouts import ReasonIn
 
 
@@ -26,7 +26,7 @@ def router(experiments: Experiments) -> APIRouter:
     async def start(
         body: ExperimentIn,
         response: Response,
-        caller: Reader,
+        caller: Somebody,
         once: IdempotencyKey,
         dry_run: DryRun = False,
     ) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def router(experiments: Experiments) -> APIRouter:
         experiment_id: str,
         body: ReasonIn,
         response: Response,
-        caller: Reader,
+        caller: Somebody,
         expected: IfMatch,
         once: IdempotencyKey,
         dry_run: DryRun = False,

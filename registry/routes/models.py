@@ -22,6 +22,7 @@ from registry.routes.asking import (
     IdempotencyKey,
     IfMatch,
     Reader,
+    Somebody,
     Writer,
     etag,
 )
@@ -100,7 +101,7 @@ def _add_changes(
         version: Version,
         body: TransitionIn,
         response: Response,
-        caller: Reader,
+        caller: Somebody,
         expected: IfMatch,
         once: IdempotencyKey,
         dry_run: DryRun = False,

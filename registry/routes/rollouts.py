@@ -5,13 +5,13 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from kit.problems import invalid_input
+from kit.problems import Problem, invalid_input
 from registry.describe import Describe
 from registry.domain.plan import RolloutPlan, preset_plan
 from registry.domain.version import VersionRecord
 from registry.roll_back import RollBack
 from registry.roll_out import Deed, RollOut
-from registry.routes.asking import DryRun, IdempotencyKey, IfMatch, Reader, etag
+from registry.routes.asking import DryRun, IdempotencyKey, IfMatch, Reader, Somebody, etag
 from registry.routes.models import ModelName, Version
 
 Reasoned = Annotated[str, Field(min_length=3, max_length=1000)]
@@ -35,9 +35,18 @@ class RolloutIn(_Body):
         try:
             return preset_plan(self.preset, record.manifest.task, **self.plan)
         except ValidationError as wrong:
-            raise invalid_input(
-                [{**error, "loc": ("body", "plan", *error["loc"])} for error in wrong.errors()]
-            ) from wrong
+            raise _unfit(wrong) from wrong
+
+
+def _unfit(wrong: ValidationError) -> Problem:
+    """Pointers and codes as everywhere; what contradicts itself also in the plan's own words."""
+    errors = wrong.errors(include_input=False, include_url=False, include_context=False)
+    problem = invalid_input([{**one, "loc": ("body", "plan", *one["loc"])} for one in errors])
+    words = [one["msg"].partition(", ")[2] for one in errors if one["type"] == "value_error"]
+    if words:
+        detail = f"{problem.detail.removesuffix('.')}: {'; '.join(words)}."
+        return Problem(problem.code, detail, **problem.extra)
+    return problem
 
 
 class ReasonIn(_Body):
@@ -61,7 +70,7 @@ def _add_start(routes: APIRouter, roll_out: RollOut) -> None:
     async def start(
         body: RolloutIn,
         response: Response,
-        caller: Reader,
+        caller: Somebody,
         once: IdempotencyKey,
         dry_run: DryRun = False,
     ) -> dict[str, Any]:
@@ -109,7 +118,7 @@ def _add_verbs(routes: APIRouter, roll_out: RollOut, roll_back: RollBack) -> Non
         rollout_id: str,
         body: ReasonIn,
         response: Response,
-        caller: Reader,
+        caller: Somebody,
         expected: IfMatch,
         once: IdempotencyKey,
         dry_run: DryRun = False,
@@ -127,12 +136,13 @@ def _add_verbs(routes: APIRouter, roll_out: RollOut, roll_back: RollBack) -> Non
         deed: Deed,
         body: ReasonIn,
         response: Response,
-        caller: Reader,
+        caller: Somebody,
         expected: IfMatch,
         once: IdempotencyKey,
         dry_run: DryRun = False,
     ) -> dict[str, Any]:
-        """Pause, resume, promote (approve), abort; override goes on without evidence."""
+        """Pause, resume, promote (approve), abort; override goes on without evidence. Needs
+        ``registry:promote``, to override ``registry:override``."""
         answer = await roll_out.act(
             rollout_id, deed, body.reason, caller, expected, once=once, dry_run=dry_run
         )
@@ -145,11 +155,11 @@ def _add_model_verbs(routes: APIRouter, roll_out: RollOut, roll_back: RollBack) 
     async def rollback_model(
         model: ModelName,
         body: ReasonIn,
-        caller: Reader,
+        caller: Somebody,
         once: IdempotencyKey,
         dry_run: DryRun = False,
     ) -> dict[str, Any]:
-        """Whatever last changed what serves this model is taken back."""
+        """Take back whatever last changed what serves this model. Needs ``registry:promote``."""
         return await roll_back.model(model, body.reason, caller, once=once, dry_run=dry_run)
 
     @routes.post("/models/{model}/versions/{version}/overrides", status_code=202)
@@ -157,7 +167,7 @@ def _add_model_verbs(routes: APIRouter, roll_out: RollOut, roll_back: RollBack) 
         model: ModelName,
         version: Version,
         body: ReasonIn,
-        caller: Reader,
+        caller: Somebody,
         expected: IfMatch,
         once: IdempotencyKey,
         dry_run: DryRun = False,

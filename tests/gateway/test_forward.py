@@ -14,7 +14,7 @@ from fastapi import Request, Response
 
 from contracts.identity import SCOPES
 from contracts.problems import ProblemCode
-from gateway.domain.access import OPEN, RULES, rule_for, scope_for
+from gateway.domain.access import OPEN, PROVEN, RULES, rule_for, scope_for
 from tests.gateway.replica import FakeReplica
 from tests.gateway.running import TOKEN, Running, make_key, running_gateway
 from tests.polling import until
@@ -179,7 +179,7 @@ async def test_a_caller_without_the_scope_reaches_no_service(
         ("GET", "/v1/models"),
         ("POST", "/v1/drift/delay/runs"),
         ("POST", "/v1/labels"),
-        ("POST", "/v1/models/delay/versions/1/transitions"),
+        ("POST", "/v1/models/delay/versions"),
         ("GET", "/v1/keys"),
         ("POST", "/v1/features/push"),
         ("GET", "/v2"),
@@ -187,6 +187,19 @@ async def test_a_caller_without_the_scope_reaches_no_service(
         answer = await gateway.http.request(method, path, headers=eve)
         assert answer.status_code == 403, path
     assert len(app.seen) == 1
+
+
+async def test_who_tries_to_promote_reaches_the_registry_in_his_own_name_which_keeps_the_refusal(
+    state: Path, behind: tuple[Behind, Running, str]
+) -> None:
+    app, gateway, admin = behind
+    made = await gateway.http.post(
+        "/v1/keys", json={"principal": "eve", "scopes": ["predict"]}, headers={"x-api-key": admin}
+    )
+    eve = {"x-api-key": made.json()["key"]}
+    await gateway.http.post("/v1/models/delay/versions/1/transitions", headers=eve)
+    told = app.seen[-1]["headers"]
+    assert (told["x-leadline-principal"], told["x-leadline-scopes"]) == ("eve", "predict")
 
 
 async def test_every_route_is_closed_without_a_key(behind: tuple[Behind, Running, str]) -> None:
@@ -218,10 +231,12 @@ async def test_what_no_rule_names_does_not_exist(behind: tuple[Behind, Running, 
 
 
 def test_every_rule_has_a_scope_that_exists() -> None:
-    known = {*SCOPES, OPEN, "predict:*", None}
+    known = {*SCOPES, OPEN, PROVEN, "predict:*", None}
     assert {scope for rule in RULES for scope in (rule.read, rule.write)} <= known
     opened = [rule.pattern for rule in RULES if rule.write == OPEN]
     assert opened == [], "nothing may be written without a scope"
+    trusted = {rule.service for rule in RULES if PROVEN in (rule.read, rule.write)}
+    assert trusted == {"registry"}, "only the registry asks for the scope itself"
 
 
 async def test_problem_pages_exist_for_every_code(behind: tuple[Behind, Running, str]) -> None:

@@ -198,7 +198,9 @@ async def test_too_much_is_refused_while_it_comes_in(tmp_path: Path, fake_clock:
 @pytest.mark.parametrize(
     ("content", "content_type", "status"),
     [
-        (b"{}", "application/json", 415),
+        (b"{}", "application/json", 422),
+        (b"{", "application/json", 400),
+        (b"{}", "text/plain", 415),
         (b"no boundary", "multipart/form-data", 422),
         (b"--x\r\nno headers", "multipart/form-data; boundary=x", 422),
         (b"--x--\r\n", "multipart/form-data; boundary=x", 422),

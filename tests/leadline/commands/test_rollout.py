@@ -54,6 +54,7 @@ async def registry(tmp_path: Path, redis_url: str) -> AsyncIterator[httpx.AsyncC
     """A platform of a gateway and a registry, with version 1 serving and version 2 published."""
     admin = make_key(tmp_path, "root", "admin")
     reader = make_key(tmp_path, "eve", "registry:read")
+    stranger = make_key(tmp_path, "mallory", "predict")
     async with (
         running_registry(tmp_path) as client,
         running_gateway(tmp_path, redis_url, registry_url=str(client.base_url)) as gateway,
@@ -61,7 +62,7 @@ async def registry(tmp_path: Path, redis_url: str) -> AsyncIterator[httpx.AsyncC
         url = {"gateway": f"http://127.0.0.1:{gateway.port}"}
         (tmp_path / "endpoints.json").write_text(json.dumps(url))
         (tmp_path / "credentials.json").write_text(
-            json.dumps({"admin_key": admin, "reader_key": reader})
+            json.dumps({"admin_key": admin, "eve": reader, "mallory": stranger})
         )
         await publish(client, 2.0)
         await publish(client, 3.0)
@@ -137,16 +138,17 @@ async def _is_production(registry: httpx.AsyncClient, version: str) -> bool:
     return bool((await registry.get("/v1/models/delay")).json()["production"] == version)
 
 
+@pytest.mark.parametrize("who", ["eve", "mallory"])
 async def test_a_refused_promotion_is_told_by_the_gateway_and_kept_in_the_audit_log(
-    registry: httpx.AsyncClient, tmp_path: Path
+    registry: httpx.AsyncClient, tmp_path: Path, who: str
 ) -> None:
     keys = json.loads((tmp_path / "credentials.json").read_text())
-    (tmp_path / "credentials.json").write_text(json.dumps({"admin_key": keys["reader_key"]}))
+    (tmp_path / "credentials.json").write_text(json.dumps({"admin_key": keys[who]}))
     code, said = await leadline(tmp_path, "rollout", "start", "delay", "2", "--reason", "i want to")
     assert code == 1
     assert "registry:promote" in said
     last = (await registry.get("/v1/audit")).json()["entries"][-1]
-    assert (last["actor"], last["action"]) == ("eve", "rollout.start_refused")
+    assert (last["actor"], last["action"]) == (who, "rollout.start_refused")
 
 
 async def test_the_audit_log_is_verified_here_and_a_change_shows(

@@ -9,6 +9,14 @@ from tests.registry.conftest import promote, publish, speaking_as
 
 START = {"model": "delay", "version": "2", "preset": "fast", "reason": "it is better"}
 
+SPLIT = {
+    "arms": [
+        {"name": "control", "version": "1", "weight": 0.5},
+        {"name": "new", "version": "2", "weight": 0.5},
+    ],
+    "metrics": [{"name": "mae", "kind": "mae", "margin": 0.1}],
+}
+
 
 @pytest.fixture
 async def two(client: httpx.AsyncClient) -> httpx.AsyncClient:
@@ -40,6 +48,12 @@ async def test_a_setting_that_does_not_exist_or_fit_is_refused(
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"].startswith(pointer)
     assert (await two.get("/v1/rollouts")).json()["rollouts"] == []
+
+
+async def test_a_plan_that_contradicts_itself_is_refused_in_words(two: httpx.AsyncClient) -> None:
+    plan = {"steps": [{"weight": 0.5, "bake_s": 1}]}
+    answer = await two.post("/v1/rollouts", json={**START, "plan": plan})
+    assert "the steps' weights grow and end at 1" in answer.json()["detail"]
 
 
 async def test_the_careful_preset_is_the_default_and_asks_a_person(two: httpx.AsyncClient) -> None:
@@ -80,17 +94,41 @@ async def test_a_rollout_is_started_once_for_one_key_and_ended_by_its_revision(
     assert decisions[-1]["sentence"] == "Aborted: changed my mind"
 
 
+@pytest.mark.parametrize("scopes", [("registry:read", "registry:write"), ("predict",), ()])
 @pytest.mark.parametrize("deed", ["pause", "resume", "promote", "abort", "override", "rollback"])
-async def test_no_verb_is_done_without_its_scope(two: httpx.AsyncClient, deed: str) -> None:
+async def test_no_verb_is_done_without_its_scope(
+    two: httpx.AsyncClient, deed: str, scopes: tuple[str, ...]
+) -> None:
     await two.post("/v1/rollouts", json=START)
     answer = await two.post(
         f"/v1/rollouts/ro-delay-1/{deed}",
         json={"reason": "because i can"},
-        headers={"if-match": "*", **speaking_as("eve", "registry:read", "registry:write")},
+        headers={"if-match": "*", **speaking_as("eve", *scopes)},
     )
     assert answer.status_code == 403
     last = (await two.get("/v1/audit")).json()["entries"][-1]
     assert (last["actor"], last["action"].endswith("_refused")) == ("eve", True)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/models/delay/versions/2/transitions", {"to": "archived"}),
+        ("/v1/models/delay/versions/2/overrides", {}),
+        ("/v1/models/delay/rollback", {}),
+        ("/v1/rollouts", {"model": "delay", "version": "2"}),
+        ("/v1/experiments/ex-delay-1/stop", {}),
+        ("/v1/experiments", {"model": "delay", "plan": SPLIT}),
+    ],
+)
+async def test_who_has_no_rights_at_all_is_in_the_audit_log_for_trying(
+    two: httpx.AsyncClient, path: str, body: dict[str, Any]
+) -> None:
+    headers = {"if-match": "*", **speaking_as("mallory", "predict")}
+    answer = await two.post(path, json={**body, "reason": "because i can"}, headers=headers)
+    assert answer.status_code == 403
+    last = (await two.get("/v1/audit")).json()["entries"][-1]
+    assert (last["actor"], last["action"].endswith("_refused")) == ("mallory", True)
 
 
 async def test_a_verb_that_does_not_exist_is_refused(two: httpx.AsyncClient) -> None:
@@ -132,12 +170,7 @@ async def test_what_does_not_exist_is_not_found(client: httpx.AsyncClient, path:
 
 
 async def test_an_experiment_is_started_read_and_stopped(two: httpx.AsyncClient) -> None:
-    arms = [
-        {"name": "control", "version": "1", "weight": 0.5},
-        {"name": "new", "version": "2", "weight": 0.5},
-    ]
-    plan = {"arms": arms, "metrics": [{"name": "mae", "kind": "mae", "margin": 0.1}]}
-    body = {"model": "delay", "plan": plan, "reason": "which is better?"}
+    body = {"model": "delay", "plan": SPLIT, "reason": "which is better?"}
     started = await two.post("/v1/experiments", json=body)
     assert (started.status_code, started.json()["status"]) == (201, "warming")
     page = await two.get("/v1/experiments/ex-delay-1")
