@@ -6,53 +6,45 @@ defaults and at a matched false-alarm rate, labels that flip, the level of the c
 """
 
 import time
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from bench.detection import labels, verdicts
-from bench.detection.simulation import (
-    JOINT,
-    WARM_DAYS,
-    Case,
-    Trace,
-    build_case,
-    run_clean,
-    run_shift,
-    tickets_of,
-)
+from bench.detection.pool import Task, watch, workers
+from bench.detection.simulation import JOINT
 from bench.detection.worlds import MAIN, SHIFTS, WORLDS, Shift, World, name_of
 from bench.record import record
 from monitor.domain import categories
 from monitor.domain.cusum import limit_for
 
 OURS = "Leadline"
-SHIFT_DAYS = 14
 Row = dict[str, Any]
 
 
 class Runs:
-    """Clean runs of one world: every baseline is watched by several runs of days."""
+    """Clean runs of one world: every baseline is watched by several runs of days. One task of the
+    pool is one baseline, with the shifts that are played on its runs."""
 
-    def __init__(self, world: World, columns: int, baselines: int, each: int, days: int) -> None:
-        self.world, self.columns, self.days = world, columns, days
-        self.cases: list[Case] = []
-        self.seeds: list[int] = []
-        self.group: list[int] = []
-        self.traces: list[Trace] = []
-        self.tickets: list[list[set[str]]] = []
-        for number in range(baselines):
-            case = build_case(world, columns, 1000 * columns + number)
-            for run in range(each):
-                seed = 100_000 * columns + 100 * number + run
-                trace = run_clean(case, seed, days, days)
-                self.tickets.append(tickets_of(trace, days))
-                del trace.drifts[WARM_DAYS + SHIFT_DAYS :]
-                self.cases.append(case)
-                self.seeds.append(seed)
-                self.group.append(number)
-                self.traces.append(trace)
+    def __init__(
+        self,
+        pool: Executor,
+        world: World,
+        columns: int,
+        size: tuple[int, int, int],
+        wanted: tuple[Shift, ...] = (),
+    ) -> None:
+        baselines, each, self.days = size
+        self.world, self.columns = world, columns
+        tasks = [
+            Task(world, columns, number, each, self.days, wanted) for number in range(baselines)
+        ]
+        found = list(pool.map(watch, tasks))
+        self.watched = [one for runs in found for one in runs]
+        self.group = [number for number, runs in enumerate(found) for _ in runs]
+        self.traces = [one.trace for one in self.watched]
 
     def false_alarms(self) -> Row:
         """One row of the table of clean days."""
@@ -60,7 +52,7 @@ class Runs:
             "world": self.world.name,
             "columns": self.columns,
             "runs × days": f"{len(self.traces)} × {self.days}",
-            OURS: self._rate([sum(map(bool, raised)) for raised in self.tickets]),
+            OURS: self._rate([sum(map(bool, one.raised)) for one in self.watched]),
         }
         for method in verdicts.DEFAULTS:
             alarms = [verdicts.default_alarms(method, trace) for trace in self.traces]
@@ -74,19 +66,21 @@ class Runs:
 def main(*, quick: bool) -> None:
     """Every table; a quick run is a smoke test whose figures mean nothing."""
     began = time.perf_counter()
-    wide = (1, 2, 18) if quick else (10, 20, 8)
+    wanted = SHIFTS[:6] if quick else SHIFTS
     clean: list[Row] = []
     chosen: Runs | None = None
-    for world in WORLDS[:3] if quick else WORLDS:
-        size = (2, 2, 18) if quick else (20, 10, 90) if world is MAIN else (20, 10, 20)
-        runs = Runs(world, 20, *size)
-        clean.append(runs.false_alarms())
-        print(f"{world.name}: {time.perf_counter() - began:.0f} s", flush=True)
-        if world is MAIN:
-            chosen = runs
-    clean.append(Runs(MAIN, 100, *wide).false_alarms())
+    with workers() as pool:
+        for world in WORLDS[:3] if quick else WORLDS:
+            size = (2, 2, 18) if quick else (20, 10, 90) if world is MAIN else (20, 10, 20)
+            runs = Runs(pool, world, 20, size, wanted if world is MAIN else ())
+            clean.append(runs.false_alarms())
+            print(f"{world.name}: {time.perf_counter() - began:.0f} s", flush=True)
+            if world is MAIN:
+                chosen = runs
+        wide = (1, 2, 18) if quick else (10, 20, 8)
+        clean.append(Runs(pool, MAIN, 100, wide).false_alarms())
     assert chosen is not None
-    at_defaults, at_matched = shifts(chosen, SHIFTS[:6] if quick else SHIFTS)
+    at_defaults, at_matched = shifts(chosen, wanted)
     record(
         "detection_quality",
         quick=quick,
@@ -122,13 +116,11 @@ def shifts(runs: Runs, wanted: tuple[Shift, ...]) -> tuple[list[Row], list[Row]]
     ours = verdicts.matched_cusum(runs.traces)
     at_defaults: list[Row] = []
     at_matched: list[Row] = []
-    for shift in wanted:
-        found = [
-            run_shift(case, trace, seed, shift, SHIFT_DAYS)
-            for case, trace, seed in zip(runs.cases, runs.traces, runs.seeds, strict=True)
-        ]
+    for number, shift in enumerate(wanted):
+        played = [one.shifted[number] for one in runs.watched]
+        found = [trace for trace, _ in played]
         also = runs.columns if shift.correlation > 0 else None
-        raised = [_alarms(tickets_of(trace, len(trace.z)), runs.columns) for trace in found]
+        raised = [_alarms(tickets, runs.columns) for _, tickets in played]
         row: Row = {"shift": shift.name, OURS: verdicts.delay_of(raised, shift.column, also)}
         for method in verdicts.DEFAULTS[:6]:
             alarms = [verdicts.default_alarms(method, trace) for trace in found]
