@@ -265,6 +265,7 @@ def _hot(tasks: TaskOwner) -> tuple[str, Callable[[], asyncio.BaseProtocol]]:
         Predict(admission, replicas, off_loop, 1 << 18),
         HeadLimits(),
         EdgeTimes(),
+        SystemClock(),
         connections_max=1000,
         access_log_share=0.0,
     )

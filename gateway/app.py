@@ -87,7 +87,7 @@ def build(settings: GatewaySettings, clock: Clock | None = None) -> Gateway:
         return await loop.run_in_executor(parts.parser, read_envelope, body)
 
     predict = Predict(admission, parts.replicas, off_loop, settings.inline_bytes_max)
-    edge = _edge(settings, predict)
+    edge = _edge(settings, predict, clock)
     app = _app(settings, clock, parts, edge)
     app.add_middleware(
         Door,
@@ -132,7 +132,7 @@ def _parts(settings: GatewaySettings, clock: Clock) -> _Parts:
     )
 
 
-def _edge(settings: GatewaySettings, predict: Predict) -> Edge:
+def _edge(settings: GatewaySettings, predict: Predict, clock: Clock) -> Edge:
     return Edge(
         predict,
         HeadLimits(
@@ -148,6 +148,7 @@ def _edge(settings: GatewaySettings, predict: Predict) -> Edge:
             body_bytes_per_s_min=settings.body_bytes_per_s_min,
             body_grace_s=settings.body_grace_s,
         ),
+        clock,
         connections_max=settings.connections_max,
         access_log_share=settings.access_log_share,
     )

@@ -16,6 +16,7 @@ from contracts.problems import PROBLEM_MEDIA_TYPE, ProblemCode
 from gateway.domain.exchange import Question, Reply, trace_of
 from gateway.domain.head import Fault, HeadLimits
 from gateway.metrics import CONNECTIONS, REFUSED, REQUESTS
+from kit.clock import Clock
 from kit.logs import LineBudget, get_logger
 from kit.problems import Problem, problem_body
 
@@ -54,6 +55,7 @@ class Edge:
         predict: Callable[[Question], Awaitable[Reply]],
         limits: HeadLimits,
         times: EdgeTimes,
+        clock: Clock,
         *,
         connections_max: int,
         access_log_share: float,
@@ -68,7 +70,7 @@ class Edge:
         self.context = contextvars.copy_context()
         """Of errands: what logs say of this process."""
         self._traced_lines = LineBudget(TRACED_LINES_PER_S_MAX)
-        self.request_ids = _request_ids()
+        self.request_ids = _request_ids(clock)
         self._access_log_share = access_log_share
         self._date: object = None
         self._date_lines = b""
@@ -128,12 +130,18 @@ class Edge:
         return self.render(Reply(code.status, body, pairs), request_id, default, keep_alive=False)
 
 
-def _request_ids() -> Iterator[str]:
-    """Random, 32 hexadecimal digits; 256 from one call to the system, which takes 2 µs alone."""
+def _request_ids(clock: Clock) -> Iterator[str]:
+    """32 hexadecimal digits: the time in ms when a block of them was made (48 bits), then random.
+
+    Those of one time lie together in the monitor's index of what was served: with random ones each
+    row is a page of its own there (10 µs a row instead of 4 at 150,000 rows). A block, because one
+    number from the system takes 2 µs.
+    """
     while True:
-        block = os.urandom(4096).hex()
-        for at in range(0, 8192, 32):
-            yield block[at : at + 32]
+        block = os.urandom(4000).hex()
+        time_ms = f"{clock.wall_us() // 1000:012x}"
+        for at in range(0, 8000, 20):
+            yield time_ms + block[at : at + 20]
 
 
 OURS = Problem(ProblemCode.INTERNAL, "This is our fault; the logs know more.")

@@ -3,9 +3,17 @@
 import asyncio
 import re
 from pathlib import Path
+from typing import Any
 
 import orjson
+import uvicorn
+from uvicorn.server import ServerState
 
+from gateway.adapters.edge import Edge, EdgeTimes
+from gateway.adapters.edge_httptools import EdgeProtocol
+from gateway.domain.exchange import Question, Reply
+from gateway.domain.head import HeadLimits
+from kit.clock import FakeClock
 from tests.gateway.replica import FakeReplica
 from tests.gateway.running import Running, running_gateway
 from tests.polling import until
@@ -360,6 +368,41 @@ async def test_a_head_that_comes_again_still_has_every_byte_looked_at(
             assert status_of(await wire.ask(last)) == status
     carriers = [orjson.loads(ask.body)["instances"][0]["carrier"] for ask in replica.asked]
     assert carriers == ["UA", "UA", "Lufthansa", "UA", "UA"] * 4
+
+
+async def test_a_long_body_takes_the_fast_lane_and_ids_of_one_time_lie_together(
+    tmp_path: Path, fake_clock: FakeClock
+) -> None:
+    async def road(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def lane(question: Question) -> Reply:
+        return Reply(200, b"%d" % len(question.body), ())
+
+    edge = Edge(lane, HeadLimits(), EdgeTimes(), fake_clock, connections_max=9, access_log_share=0)
+    options: dict[str, Any] = {
+        "config": uvicorn.Config(road, log_config=None, access_log=False),
+        "server_state": ServerState(),
+        "app_state": {},
+    }
+    path = str(tmp_path / "edge.sock")
+    loop = asyncio.get_running_loop()
+    server = await loop.create_unix_server(lambda: EdgeProtocol(edge, **options), path)
+    reader, writer = await asyncio.open_unix_connection(path)
+    ids = []
+    async with asyncio.timeout(10):
+        for size, answered in ((10, b"204"), (20_000, b"200"), (40_000, b"200")):
+            writer.write(predict("key", body=b" " * size, close=False))
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head[9:12] == answered
+            if answered == b"200":
+                assert await reader.readexactly(5) == b"%d" % size
+                ids += re.findall(rb"x-request-id: ([0-9a-f]{32})\r\n", head)
+    writer.close()
+    server.close()
+    assert [id_[:12] for id_ in ids] == [b"%012x" % (fake_clock.wall_us() // 1000)] * 2
+    assert ids[0] != ids[1]
 
 
 async def test_pipelined_requests_with_one_head_are_answered_in_order(
