@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import click
 
+DEFAULT_STATE = Path(".leadline")
 SERVICES = ("gateway", "inference", "registry", "feature_store", "monitor")
 _SOCKET_PATH_BYTES_MAX = 100
 """The kernel takes 107 bytes for the path of a unix socket."""
@@ -55,6 +57,12 @@ class StateDir:
         digest = sha256(os.fsencode(inside)).hexdigest()[:16]
         return Path(gettempdir()) / f"leadline-{os.getuid()}-{digest}"
 
+    @property
+    def flag(self) -> str:
+        """What a command needs behind it to mean this directory: nothing, or `` --state DIR``."""
+        default = self.root == DEFAULT_STATE.absolute()
+        return "" if default else f" --state {shlex.quote(str(self.root))}"
+
     def make(self) -> None:
         """Create the directories, readable by their owner alone."""
         for folder in (self.root, self.run_dir, self.logs_dir, self.socket_dir):
@@ -74,7 +82,7 @@ class StateDir:
         try:
             content = json.loads(path.read_text())
         except FileNotFoundError:
-            message = f"No platform has been started in {self.root}: run `leadline up` first."
+            message = f"No platform has been started in {self.root}: leadline up{self.flag}"
             raise click.ClickException(message) from None
         assert isinstance(content, dict)
         return content
@@ -96,7 +104,7 @@ state_option = click.option(
     "--state",
     "state",
     type=click.Path(path_type=Path, file_okay=False),
-    default=Path(".leadline"),
+    default=DEFAULT_STATE,
     show_default=True,
     envvar="LEADLINE_STATE",
     help="The state directory of the platform.",

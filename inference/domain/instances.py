@@ -54,7 +54,8 @@ class FieldError:
 
     def sentence(self) -> str:
         """What is wanted there, in words."""
-        return f"{self.pointer} is to be {_WANTED.get(self.dtype, 'an object of fields')}"
+        verb = "is missing: it is" if self.code == "missing" else "is to be"
+        return f"{self.pointer} {verb} {_WANTED.get(self.dtype, 'an object of fields')}"
 
 
 class FieldRefused(ValueError):

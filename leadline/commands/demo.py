@@ -104,9 +104,7 @@ def begin(state: StateDir, at_us: int) -> None:
         raise click.ClickException("Choose an instant from 22 September on: training needs days.")
     state.make()
     write_clock(state.clock_file, at_us)
-    click.echo(
-        f"The demo in {state.root} will begin there: leadline up --demo --state {state.root}"
-    )
+    click.echo(f"The demo in {state.root} will begin there: leadline up --demo{state.flag}")
 
 
 def _on_interrupt() -> "Stop":

@@ -50,7 +50,7 @@ def _ask(client: httpx.Client, name: str, url: str) -> dict[str, Any]:
 
 def _print(state: StateDir, report: dict[str, Any]) -> None:
     if not report["running"]:
-        click.echo(f"Nothing runs in {state.root}. Start it with: leadline up --demo")
+        click.echo(f"Nothing runs in {state.root}. Start it with: leadline up --demo{state.flag}")
         return
     for name, service in report["services"].items():
         mark = (

@@ -47,7 +47,8 @@ def up(state: StateDir, demo: bool, detach: bool, feature_modules: tuple[str, ..
 
 def _detach(state: StateDir, command: list[str]) -> None:
     if running_pid(state) is not None:
-        raise click.ClickException(f"A platform runs in {state.root} already: `leadline status`.")
+        message = f"A platform runs in {state.root} already: leadline status{state.flag}"
+        raise click.ClickException(message)
     state.make()
     ready = state.run_dir / "ready"
     ready.unlink(missing_ok=True)

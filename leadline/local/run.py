@@ -46,7 +46,7 @@ async def run(options: RunOptions) -> None:
         admin_key = make_keys(state)
         platform = Platform(state, _service_token(state), _feature_modules(options))
         if admin_key is not None:
-            print(f"admin key, shown this once (kept in {state.credentials_file}): {admin_key}")
+            print(f"  admin key, shown this once (kept in {state.credentials_file}): {admin_key}")
         for sentence in platform.bind():
             steps(sentence)
         supervisor = Supervisor(report=steps, pid_dir=state.run_dir)
@@ -118,7 +118,7 @@ def _only_one(state: StateDir) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        message = f"A platform runs in {state.root} already: `leadline status`, `leadline down`."
+        message = f"A platform runs in {state.root} already: leadline status{state.flag}"
         raise click.ClickException(message) from None
     try:
         os.ftruncate(descriptor, 0)
@@ -149,15 +149,16 @@ def _feature_modules(options: RunOptions) -> str:
 def banner(platform: Platform, seconds: float, *, demo: bool) -> str:
     """What the user needs now: addresses, a key, a call to paste, how to stop."""
     credentials, leadline = platform.state.read_credentials(), _own_name()
+    flag = platform.state.flag
     lines = ["", f"  Leadline is ready ({seconds:.1f} s).", ""]
     lines += [f"  {name:14} {url}" for name, url in platform.endpoints().items()]
     lines += ["", f"  API key        {credentials['demo_key']}", ""]
     if demo:
         lines += ["  Will this flight arrive late? Paste this:", ""]
         lines += [sample_curl(platform.url("gateway"), credentials["demo_key"]), ""]
-        lines += [f"  Then watch a month pass:  {leadline} demo replay --speed 1d=7s"]
+        lines += [f"  Then watch a month pass:  {leadline} demo replay --speed 1d=7s{flag}"]
     lines += [f"  API documentation         {platform.url('gateway')}/docs"]
-    lines += [f"  Stop                      Ctrl-C, or: {leadline} down", ""]
+    lines += [f"  Stop                      Ctrl-C, or: {leadline} down{flag}", ""]
     return "\n".join(lines)
 
 

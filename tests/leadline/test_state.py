@@ -16,8 +16,13 @@ def test_a_private_file_is_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 def test_without_a_platform_the_user_is_told_how_to_start_one(tmp_path: Path) -> None:
-    with pytest.raises(click.ClickException, match="leadline up"):
+    with pytest.raises(click.ClickException, match=f"leadline up --state {tmp_path}$"):
         StateDir(tmp_path).read_endpoints()
+
+
+def test_what_is_to_be_pasted_names_the_directory_unless_it_is_the_default(tmp_path: Path) -> None:
+    assert StateDir(Path(".leadline").absolute()).flag == ""
+    assert StateDir(tmp_path / "a b").flag == f" --state '{tmp_path}/a b'"
 
 
 def test_a_long_path_keeps_its_sockets_elsewhere_and_privately(tmp_path: Path) -> None:
