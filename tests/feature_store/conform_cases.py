@@ -35,6 +35,8 @@ def is_tomb(value: Any) -> bool:
 
 def dtype_of(values: Sequence[Any]) -> str:
     """The one dtype that holds all these values (nulls and deletions aside)."""
+    if any(isinstance(value, dict) and not is_tomb(value) for value in values):
+        return MIXED
     kinds = {type(value) for value in values if value is not None and not isinstance(value, dict)}
     if any(isinstance(v, int) and not -(1 << 63) <= v < 1 << 63 for v in values):
         return MIXED
