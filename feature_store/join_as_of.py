@@ -10,12 +10,13 @@ import pyarrow as pa
 from contracts.served import STATUSES
 from feature_store.domain.as_of import Mode
 from feature_store.domain.join import NO_AGE, JoinedColumn, float_vector, typed
-from feature_store.domain.schema import ARROW_TYPES, INSTANT, Int64s
+from feature_store.domain.schema import ARROW_TYPES, INSTANT, TIME_US_MAX, TIME_US_MIN, Int64s
 from feature_store.domain.statuses import NULL_VALUE, PRESENT
 from feature_store.ports import HistoricalEngine, LogReader
 from shared_features import CompiledService, DefinitionError, MissingField, OnDemand
 from shared_features.dtypes import FIXED
 
+TOO_FAR = "outside of the years 1 to 9999"
 STATUS_SUFFIX = "__status"
 Progress = Callable[[int, int], None]
 """Called with (views joined, views in all)."""
@@ -71,8 +72,14 @@ def labels_of(table: pa.Table, at: str) -> Labels:
         )
     if column.null_count:
         raise InvalidLabels(f"the column {at!r} has nulls; every row needs an instant")
-    instants = column.cast(INSTANT, safe=False).cast(pa.int64())
-    return Labels(table, instants.to_numpy(zero_copy_only=False))
+    try:  # what is finer than a microsecond is cut off
+        instants = column.cast(INSTANT, safe=column.type.unit != "ns").cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        raise InvalidLabels(f"the column {at!r} holds an instant {TOO_FAR}") from error
+    at_us: Int64s = instants.to_numpy(zero_copy_only=False)
+    if len(at_us) and not (at_us.min() >= TIME_US_MIN and at_us.max() < TIME_US_MAX):
+        raise InvalidLabels(f"the column {at!r} holds an instant {TOO_FAR}")
+    return Labels(table, at_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +104,7 @@ def join_as_of(
     ``as_of_seq`` pins the log: rows after that position do not exist. ``known`` answers what
     serving could have known at the instant; ``event`` is corrected history and must be asked for.
     """
-    _no_collision(service, labels)
+    no_collision(service, labels)
     by_read: dict[int, Mapping[str, JoinedColumn]] = {}
     for index, read in enumerate(service.reads):
         dtypes = read.view.entity.keys.values()
@@ -117,7 +124,8 @@ def join_as_of(
     return Historical({ref: found[ref] for ref in service.refs})
 
 
-def _no_collision(service: CompiledService, labels: Labels) -> None:
+def no_collision(service: CompiledService, labels: Labels) -> None:
+    """Raises ``DefinitionError`` when a column that would be added is there already."""
     present = set(labels.table.column_names)
     for ref in service.refs:
         for name in (ref, f"{ref}__status", f"{ref}__age_us"):

@@ -76,7 +76,9 @@ class Replayer:
     async def turn(self) -> None:
         """Judge the samples that have come since the last turn."""
         samples, outcomes = [], Counter[str]()
-        for record in await self._served.read():
+        records = await self._served.read()
+        await self._served.done()  # before they are judged: a sample is lost rather than in the way
+        for record in records:
             try:
                 samples += served_rows(decode_served(record))
             except (KeyError, IndexError, TypeError, ValueError):
@@ -97,7 +99,6 @@ class Replayer:
         outcomes["judged"] = len(chosen)
         for outcome, count in outcomes.items():
             SERVED_SAMPLES.labels(outcome).inc(count)
-        await self._served.done()
         self.tally.lag_s = await self._served.lag_s()
         SERVED_LAG_S.set(self.tally.lag_s)
 

@@ -143,9 +143,10 @@ def _windows(connection: Any, view: View, labels: pa.Table, mode: Mode) -> Joine
         at: Int64s = asked["at"].to_numpy()
         keys = [asked[name].combine_chunks() for name in names]
         answers.append((asked["number"], join_view(view, own, keys, at, mode)))
-    numbers = pa.chunked_array([chunk for number, _ in answers for chunk in number.chunks])
+    chunks = [chunk for number, _ in answers for chunk in number.chunks]
+    numbers = pa.chunked_array(chunks, pa.int64())
     assert len(numbers) == len(labels)
-    order = pc.sort_indices(numbers) if len(numbers) else pa.array([], pa.uint64())
+    order = pc.sort_indices(numbers)
     places = order.to_numpy()
     return {
         feature: JoinedColumn(

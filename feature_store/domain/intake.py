@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_store.domain.keys import INT64_MAX, INT64_MIN, instant_us
-from feature_store.domain.schema import ARROW_TYPES, INSTANT, TIME_US_MAX
+from feature_store.domain.schema import ARROW_TYPES, INSTANT, TIME_US_MAX, TIME_US_MIN
 from shared_features import Source, View
 
 OWN_FIELDS = {"event_time", "created_time", "event_id", "deleted"}
@@ -125,7 +125,7 @@ def parse_instant(value: Any) -> int:
     if value.tzinfo is None:
         raise _BadValue(NAIVE)
     moment = instant_us(value)
-    if abs(moment) >= TIME_US_MAX:
+    if not TIME_US_MIN <= moment < TIME_US_MAX:
         raise _BadValue("is too far from now")
     return moment
 
@@ -255,14 +255,29 @@ def take_table(source: Source, views: Sequence[View], table: pa.Table) -> Intake
     if not problems:
         return Intake(taken)
     bad = np.zeros(rows, np.bool_)
-    aside = []
+    aside: list[SetAside] = []
     for mask, reason in problems:
-        for number in np.flatnonzero(mask & ~bad).tolist():
-            content = table.slice(number, 1).to_pylist()[0]
-            aside.append(SetAside(number, reason, content))
+        aside += [
+            SetAside(number, reason, _content(table.slice(number, 1)))
+            for number in np.flatnonzero(mask & ~bad).tolist()
+        ]
         bad |= mask
     aside.sort(key=lambda one: one.row)
     return Intake(taken.filter(pa.array(~bad)), aside)
+
+
+def _content(row: pa.Table) -> Mapping[str, Any]:
+    """The one row of a table as it can be shown."""
+    for place, (name, kind) in enumerate(zip(row.schema.names, row.schema.types, strict=True)):
+        if pa.types.is_timestamp(kind):  # Python knows no year beyond 9999
+            row = row.set_column(place, name, row[name].cast(pa.string()))
+    content: Mapping[str, Any] = row.to_pylist()[0]
+    return content
+
+
+def _far(instants: pa.ChunkedArray) -> pa.ChunkedArray:
+    moments = pc.fill_null(instants.cast(pa.int64()), 0)
+    return pc.or_(pc.less(moments, TIME_US_MIN), pc.greater_equal(moments, TIME_US_MAX))
 
 
 def _optional(table: pa.Table, name: str, dtype: str) -> pa.ChunkedArray:
@@ -276,9 +291,13 @@ def _problems(views: Sequence[View], taken: pa.Table) -> list[tuple[Any, str]]:
         return array.combine_chunks().to_numpy(zero_copy_only=False)
 
     found = [(mask(pc.is_null(taken["event_us"])), "event_time is missing")]
-    for name in ("event_us", "created_us"):
-        far = pc.greater_equal(pc.abs(pc.fill_null(taken[name], 0)), TIME_US_MAX)
-        found.append((mask(far), f"{name[:-3]}_time is too far from now"))
+    for name in taken.column_names:
+        told = f"{name[:-3]}_time" if name in ("event_us", "created_us") else name
+        if told != name or taken[name].type == INSTANT:
+            found.append((mask(_far(taken[name])), f"{told} is too far from now"))
+        elif taken[name].type in (pa.string(), pa.binary()):
+            size = pc.fill_null(pc.binary_length(taken[name]), 0)
+            found.append((mask(pc.greater(size, VALUE_BYTES_MAX)), f"{told} is longer than 1 MiB"))
     long = pc.greater(pc.fill_null(pc.binary_length(taken["event_id"]), 0), EVENT_ID_BYTES_MAX)
     found.append((mask(long), f"event_id is longer than {EVENT_ID_BYTES_MAX}"))
     if views:

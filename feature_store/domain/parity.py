@@ -24,12 +24,13 @@ from feature_store.domain.join import (
     shared_codes,
     times_and_keys,
 )
-from feature_store.domain.schema import ARROW_TYPES, INSTANT, Int64s
+from feature_store.domain.schema import ARROW_TYPES, INSTANT, TIME_US_MAX, TIME_US_MIN, Int64s
 from feature_store.domain.statuses import PRESENT
 from shared_features import Entity, FeatureView, View
 
 Class = Literal["match", "stale", "mismatch"]
 DEFAULTED, UNAVAILABLE = STATUSES.index("DEFAULTED"), STATUSES.index("UNAVAILABLE")
+SEQ_MAX = (1 << 62) - 1
 POSITIONS_MAX = 64
 """Positions after the applied one that are tried before an answer is called a mismatch."""
 
@@ -57,7 +58,9 @@ def served_rows(batch: ServedBatch) -> list[Served]:
     """
     found = []
     for one in batch.lineage:
-        row = int(one["row"])
+        row, at_us, applied_seq = int(one["row"]), int(one["now_us"]), int(one["watermark"])
+        if not (TIME_US_MIN <= at_us < TIME_US_MAX and 0 <= applied_seq <= SEQ_MAX):
+            raise ValueError("a served row of no time or no position")
         values: dict[str, Any] = {}
         statuses: dict[str, int] = {}
         for name, ref in one["refs"].items():
@@ -70,8 +73,8 @@ def served_rows(batch: ServedBatch) -> list[Served]:
         found.append(
             Served(
                 keys=dict(one["keys"]),
-                at_us=int(one["now_us"]),
-                applied_seq=int(one["watermark"]),
+                at_us=at_us,
+                applied_seq=applied_seq,
                 values=values,
                 statuses=statuses,
                 service=one["service"],

@@ -164,7 +164,7 @@ class _Segments:
     def __init__(self, owner: Int64s, owners: int) -> None:
         self._length = len(owner)
         self._owners = owners
-        if owners > 1:
+        if owners != 1:
             self._starts = np.searchsorted(owner, np.arange(owners))
             self._ends = np.append(self._starts[1:], self._length)
 
@@ -270,7 +270,7 @@ class _Parts:
         order = np.argsort(owner, kind="stable")
         ends = np.searchsorted(owner[order], np.arange(self._owners), side="right").tolist()
         flat = values[order].tolist()
-        begins = [0, *ends[:-1]]
+        begins = [0, *ends][:-1]
         sums = [exact_sum(flat[begin:end]) for begin, end in zip(begins, ends, strict=True)]
         return np.array(sums, np.float64)
 

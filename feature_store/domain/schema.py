@@ -45,8 +45,9 @@ SYSTEM = pa.schema(
     ]
 )
 
-TIME_US_MAX = 1 << 58
-"""Times lie within ±2^58 µs (the year 11104), so that adding a window or an age never overflows."""
+TIME_US_MIN, TIME_US_MAX = -62_135_596_800_000_000, 253_402_300_800_000_000
+"""Instants lie in the years 1 to 9999 (UTC, the end excluded): Python can show them, and adding a
+window or an age never overflows."""
 
 
 def source_schema(source: Source) -> pa.Schema:

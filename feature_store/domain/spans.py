@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from feature_store.domain.keys import instant_us
-from feature_store.domain.schema import Int64s
+from feature_store.domain.schema import TIME_US_MAX, TIME_US_MIN, Int64s
 from shared_features import CalendarWindow, WindowView
 
 TILES_PER_WINDOW = 48
@@ -72,6 +72,10 @@ class ExactSpan:
         return tiles_us + self._tile
 
 
+CALENDAR_US_MIN, CALENDAR_US_MAX = -62_104_060_800_000_000, 253_370_764_800_000_000
+"""The years 1 and 9999 are one period each: at their edges Python has no local time."""
+
+
 class CalendarSpan:
     """From the beginning of the zone's current hour, day, week (Monday) or month, up to t."""
 
@@ -86,6 +90,10 @@ class CalendarSpan:
         return datetime.fromtimestamp(t_us // 1_000_000, UTC).astimezone(self._zone)
 
     def first_us(self, t_us: int) -> int:
+        if t_us < CALENDAR_US_MIN:
+            return TIME_US_MIN
+        if t_us >= CALENDAR_US_MAX:
+            return CALENDAR_US_MAX
         if self._period == "hour":  # by offset: a zone's repeated hour is two hours
             local = self._local(t_us)
             return t_us - t_us % 1_000_000 - (local.minute * 60 + local.second) * 1_000_000
@@ -101,6 +109,10 @@ class CalendarSpan:
         return instant_us(naive.replace(tzinfo=self._zone).astimezone(UTC))
 
     def _end(self, event_us: int) -> int:
+        if event_us < CALENDAR_US_MIN:
+            return CALENDAR_US_MIN
+        if event_us >= CALENDAR_US_MAX:
+            return TIME_US_MAX
         if self._period == "hour":
             return self.first_us(event_us) + 3_600_000_000
         begin = self._begin(self._local(event_us))

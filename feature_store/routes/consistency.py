@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.identity import Caller
 from contracts.problems import ProblemCode
-from feature_store.domain.parity import Class, Served
+from feature_store.domain.parity import SEQ_MAX, Class, Served
+from feature_store.domain.schema import TIME_US_MAX, TIME_US_MIN
 from feature_store.replay import OtherDefinitions, Replayer, Tally
 from feature_store.routes.knowledge import view_named
 from feature_store.verify import Audit, Verifier
@@ -25,8 +26,8 @@ class ServedRow(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     keys: dict[str, Any]
-    at_us: int
-    applied_seq: int = Field(ge=0)
+    at_us: int = Field(ge=TIME_US_MIN, lt=TIME_US_MAX)
+    applied_seq: int = Field(ge=0, le=SEQ_MAX)
     values: dict[str, float | int | str | bool | None] = Field(min_length=1, max_length=200)
 
 
@@ -68,7 +69,7 @@ def router(catalogue: Catalogue, verifier: Verifier, replayer: Replayer) -> APIR
         except OtherDefinitions as error:
             raise Problem(ProblemCode.NOT_FOUND, "A feature is not defined.") from error
         except ValueError as error:
-            raise Problem(ProblemCode.INVALID_INPUT, f"{error}.") from error
+            raise Problem(ProblemCode.INVALID_INPUT, f"{str(error).rstrip('.')}.") from error
 
     return routes
 

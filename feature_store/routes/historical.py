@@ -14,12 +14,19 @@ from contracts.problems import ProblemCode
 from feature_store.domain.as_of import Mode
 from feature_store.domain.intake import parse_value
 from feature_store.domain.schema import ARROW_TYPES, INSTANT
-from feature_store.join_as_of import InvalidLabels, join_as_of, labels_of, with_columns
+from feature_store.join_as_of import (
+    InvalidLabels,
+    join_as_of,
+    labels_of,
+    no_collision,
+    with_columns,
+)
 from feature_store.ports import HistoricalEngine, LogReader
 from feature_store.retrieve import Format, Job, Jobs, TooManyJobs
 from feature_store.routes.online import compiled
 from feature_store.routes.push import ARROW_MEDIA_TYPE, bounded_body
 from kit.identity import needs
+from kit.json_bodies import is_json, json_body
 from kit.problems import Problem
 from shared_features import Catalogue, CompiledService, DefinitionError, MissingField
 
@@ -81,6 +88,7 @@ def router(
         # what the log holds now is what the job sees, however long it waits
         pin = log.last_seq() if as_of_seq is None else as_of_seq
         labels = _checked(lambda: labels_of(table, at))
+        _checked(lambda: no_collision(service, labels))
         for name, dtype in {**service.entity_columns, **service.request_fields}.items():
             _checked(partial(labels.column, name, dtype, "the retrieval"))
 
@@ -128,9 +136,11 @@ async def _asked(
         except (pa.ArrowInvalid, OSError) as error:
             raise Problem(ProblemCode.INVALID_INPUT, "The body is no Arrow IPC stream.") from error
         return table, compiled(catalogue, refs, service, {})
-    given = await request.json()
+    if not is_json(request.scope):
+        detail = f"Send application/json or {ARROW_MEDIA_TYPE}."
+        raise Problem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, detail)
     try:
-        asked = Retrieval.model_validate(given)
+        asked = Retrieval.model_validate(json_body(request.scope))
     except ValueError as error:
         detail = "Send entity_rows and feature_refs or feature_service."
         raise Problem(ProblemCode.INVALID_INPUT, detail) from error
@@ -162,7 +172,7 @@ def _checked(check: Callable[[], T]) -> T:
     try:
         return check()
     except (InvalidLabels, MissingField, DefinitionError, ValueError) as error:
-        raise Problem(ProblemCode.INVALID_INPUT, f"{error}.") from error
+        raise Problem(ProblemCode.INVALID_INPUT, f"{str(error).rstrip('.')}.") from error
 
 
 def _found(jobs: Jobs, job_id: str) -> Job:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from contracts.identity import Caller
 from contracts.problems import ProblemCode
 from feature_store.adapters.quarantine_files import QuarantineFiles
-from feature_store.domain.intake import parse_instant
+from feature_store.domain.intake import parse_value
 from feature_store.freshness import freshness
 from feature_store.ports import HistoricalEngine, LogReader
 from feature_store.recall import recall
@@ -59,7 +59,7 @@ def router(
         now_us = clock.now_us()
         try:
             key = _key(found, request)
-            then_us = now_us if at is None else parse_instant(at)
+            then_us = now_us if at is None else parse_value(at, "timestamp", "at")
             recalled = recall(found, key, then_us, now_us, log, engine)
         except (MissingField, ValueError) as error:
             raise Problem(ProblemCode.INVALID_INPUT, f"{error}.") from error
@@ -93,6 +93,8 @@ def _key(view: View, request: Request) -> dict[str, Any]:
             raise MissingField(name, f"view {view.name!r}")
         if dtype == "bool" and text not in ("true", "false"):
             raise ValueError(f"{name} must be true or false")
+        if dtype == "int64" and not text.removeprefix("-").isdecimal():
+            raise ValueError(f"{name} must be a whole number")
         key[name] = int(text) if dtype == "int64" else text
         if dtype == "bool":
             key[name] = text == "true"

@@ -95,7 +95,7 @@ def compiled(
         detail = f"A feature, view or service is not defined; {error.known}."
         raise Problem(ProblemCode.NOT_FOUND, detail) from error
     except DefinitionError as error:
-        detail = f"The refs cannot be read together: {error.wrong}."
+        detail = f"The refs cannot be read: {error.wrong}. {error.fix}."
         raise Problem(ProblemCode.INVALID_INPUT, detail) from error
 
 

@@ -13,6 +13,7 @@ from contracts.problems import ProblemCode
 from feature_store.domain.intake import RefusedBatch
 from feature_store.push import Pushed, Pusher
 from kit.identity import needs
+from kit.json_bodies import json_body
 from kit.problems import Problem
 from shared_features import UnknownRef
 
@@ -85,7 +86,7 @@ def router(
                 ProblemCode.UNSUPPORTED_MEDIA_TYPE,
                 f"Send application/json or {ARROW_MEDIA_TYPE}.",
             )
-        body = await request.json()
+        body = json_body(request.scope)
         if not isinstance(body, dict) or not isinstance(body.get("rows"), list):
             raise Problem(ProblemCode.INVALID_INPUT, "Send an object with source and rows.")
         if len(body["rows"]) > rows_max:
@@ -110,7 +111,8 @@ async def _refusals(pushing: Awaitable[Pushed]) -> Pushed:
     except UnknownRef as error:
         raise Problem(ProblemCode.NOT_FOUND, "No source or view has this name.") from error
     except RefusedBatch as error:
-        raise Problem(ProblemCode.INVALID_INPUT, f"{str(error).capitalize()}.") from error
+        text = str(error)  # names columns, whose case is theirs
+        raise Problem(ProblemCode.INVALID_INPUT, f"{text[:1].upper()}{text[1:]}.") from error
 
 
 def _arrow(body: bytes) -> pa.Table:

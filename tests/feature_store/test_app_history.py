@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kit.clock import FakeClock
-from tests.feature_store.test_app import ARROW, NOW, arrival, push, serving
+from tests.feature_store.test_app import ARROW, NOW, arrival, ask, push, serving
 from tests.polling import until
 
 
@@ -69,6 +69,56 @@ async def test_history_is_joined_by_a_job(client: httpx.AsyncClient, file_format
     ]  # fmt: skip
     assert table["late_1h:mean"].to_pylist() == [15.0, None]
     assert table["late_1h:mean__status"].to_pylist() == ["PRESENT", "NULL_VALUE"]
+
+
+async def test_no_labels_make_an_empty_result_of_the_right_types(
+    client: httpx.AsyncClient,
+) -> None:
+    await push(client, arrival(30), arrival(20, carrier="DL"))
+    labels = pa.schema([("carrier", "string"), ("asked", pa.timestamp("us", "UTC"))]).empty_table()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, labels.schema) as writer:
+        writer.write_table(labels)
+    params = {"feature_refs": ["late_1h:mean", "late_1h:flights", "today:flights"], "at": "asked"}
+    body = sink.getvalue().to_pybytes()
+    url = "/v1/features/historical"
+    started = await client.post(url, params=params, content=body, headers=ARROW)
+    job = await finished(client, started.json())
+    assert job["state"] == "done", job
+    table = pa.ipc.open_stream((await client.get(job["result"])).content).read_all()
+    assert len(table) == 0
+    assert table.schema.field("late_1h:flights").type == pa.int64()
+
+
+async def test_a_name_that_is_taken_is_refused_at_once(client: httpx.AsyncClient) -> None:
+    row = {"carrier": "UA", "asked": NOW, "late_1h:mean__status": "mine"}
+    params = {"feature_refs": ["late_1h:mean"], "at": "asked"}
+    answer = await client.post(
+        "/v1/features/historical", params=params, content=arrow([row]), headers=ARROW
+    )
+    assert answer.status_code == 422
+    assert "late_1h:mean__status" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["historical", "push", "online"])
+@pytest.mark.parametrize(
+    ("content", "media_type", "status"),
+    [(b"", "application/json", 422), (b"[1]", "application/json", 422), (b"x", "text/plain", 415)],
+)
+async def test_a_body_that_asks_nothing_is_a_problem(
+    client: httpx.AsyncClient, path: str, content: bytes, media_type: str, status: int
+) -> None:
+    headers = {"content-type": media_type}
+    answer = await client.post(f"/v1/features/{path}", content=content, headers=headers)
+    assert answer.status_code == status, answer.text
+
+
+async def test_no_instant_stops_what_applies_the_log(client: httpx.AsyncClient) -> None:
+    far = ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z"]
+    pushed = await push(client, *(arrival(1, event_time=at) for at in far), arrival(5))
+    assert (pushed["accepted"], pushed["applied"]) == (3, True)
+    assert (await ask(client, "late_1h:flights", "today:flights"))["today:flights"] == 1
+    assert {one["reason"] for one in pushed["quarantined"]} == {"event_time is too far from now"}
 
 
 @pytest.mark.parametrize(
@@ -183,3 +233,31 @@ async def test_every_question_about_the_store_is_answered(client: httpx.AsyncCli
     assert one["fingerprint"] == services["model"]["fingerprint"]
     assert (await client.get("/v1/features/services/none")).status_code == 404
     assert "late_1h" in (await client.get("/v1/features/definitions")).json()["views"]
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ({"carrier": "UA"}, "number"),
+        ({"carrier": "UA", "number": "x"}, "number must be a whole number"),
+        ({"carrier": "UA", "number": str(1 << 63)}, "number is out of range"),
+        ({"carrier": "UA", "number": "7", "at": "2025-03-30T01:00:00"}, "at has no zone"),
+    ],
+)
+async def test_a_key_or_an_instant_that_is_none_is_named(
+    client: httpx.AsyncClient, params: dict[str, str], says: str
+) -> None:
+    answer = await client.get("/v1/features/keys/last_arrival", params=params)
+    assert answer.status_code == 422
+    assert says in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"at_us": 1 << 70}, {"applied_seq": 1 << 63}, {"keys": {"carrier": 5}}]
+)
+async def test_a_sample_that_makes_no_sense_is_refused(
+    client: httpx.AsyncClient, changes: dict[str, Any]
+) -> None:
+    sample = {"keys": {"carrier": "UA"}, "at_us": 1, "applied_seq": 0}
+    body = {"samples": [{**sample, "values": {"late_1h:mean": 1.0}, **changes}]}
+    assert (await client.post("/v1/features/consistency", json=body)).status_code == 422

@@ -137,3 +137,18 @@ def test_reading_needs_neither_pandas_nor_polars() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("engine", ["numpy", "duckdb"])
+def test_no_labels_make_no_rows_of_the_same_types(tmp_path: Path, engine: Any) -> None:
+    store = FeatureStore(catalogue(), tmp_path / "log")
+    at = datetime(2025, 3, 30, tzinfo=UTC)
+    row = {"carrier": "UA", "number": 7, "delay": 1, "taxi": 0.5, "event_time": at}
+    labels = pa.table({"carrier": ["UA"], "number": [7], "event_time": [at]})
+    refs = ["late_1h:taxi", "late_1h:mean", "today:flights", "last_arrival:delay"]
+    for _ in range(2):  # an empty log, then one with a row
+        some = store.get_historical_features(labels, refs, engine=engine)
+        none = store.get_historical_features(labels.slice(0, 0), refs, engine=engine)
+        assert len(none) == 0
+        assert none.schema == some.schema
+        store.load("arrivals", [row])

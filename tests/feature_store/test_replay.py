@@ -185,6 +185,8 @@ async def test_served_rows_in_the_stream_are_judged_and_counted(
             record([(10.0, None, 30)], **about),
             record([(99.0, "x", 1)]),  # not sampled
             b"no record at all",
+            record([(1.0, "x", 1)], **{**about, "now_us": 1 << 62}),
+            record([(1.0, "x", 1)], **{**about, "keys": {"carrier": ["UA"], "number": 7}}),
         ]
     ):
         await stream.xadd(STREAM, {"p": "r", "s": number, "d": data})

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_store.domain.keys import instant_us
-from feature_store.domain.spans import CalendarSpan, ExactSpan, Span
+from feature_store.domain.schema import TIME_US_MAX, TIME_US_MIN
+from feature_store.domain.spans import (
+    CALENDAR_US_MAX,
+    CALENDAR_US_MIN,
+    CalendarSpan,
+    ExactSpan,
+    Span,
+)
 
 NEW_YORK = ZoneInfo("America/New_York")
 
@@ -67,3 +74,13 @@ def test_a_row_is_inside_from_its_event_to_its_end(
     assert (span.first_us(t) <= event) == (t < ends)
     assert int(span.firsts_us(np.array([t]))[0]) == span.first_us(t)
     assert int(span.tiles_us(np.array([event]))[0]) == span.tile_us(event) <= event
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"])
+@pytest.mark.parametrize("period", ["hour", "day", "week", "month"])
+def test_every_instant_that_is_taken_has_a_period(period: str, zone: str) -> None:
+    span = CalendarSpan(period, zone)
+    years = [CALENDAR_US_MIN, CALENDAR_US_MAX]
+    edges = np.array([TIME_US_MIN, TIME_US_MAX - 1, *years, *(year - 1 for year in years)])
+    assert (span.firsts_us(edges) <= edges).all()
+    assert (edges < span.ends_us(edges)).all()
