@@ -167,6 +167,15 @@ async def _introduce(
     await future
 
 
+def _settle(future: "asyncio.Future[Any]", reply: Reply) -> None:
+    if future.done():
+        return
+    if isinstance(reply, RedisError):
+        future.set_exception(reply)
+    else:
+        future.set_result(reply)
+
+
 class _Protocol(asyncio.Protocol):
     """Writes once a turn, matches replies to futures in order."""
 
@@ -206,31 +215,37 @@ class _Protocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
+        gets, replies = self._reader.gets, []
         try:
-            while (reply := self._reader.gets()) is not False:
-                self._hand_on(reply)
+            while (reply := gets()) is not False:
+                replies.append(reply)
         except hiredis.ProtocolError:
+            self._hand_on(replies)
             self.drop("redis answered garbage")
+        else:
+            self._hand_on(replies)
 
-    def _hand_on(self, reply: Reply) -> None:
-        if not self.waiting:
-            self.drop("a reply that nobody asked for")
-            return
-        future, listed, _ = self.waiting[0]
-        if listed == BARE:
-            self.waiting.popleft()
-            if not future.done():
-                if isinstance(reply, RedisError):
-                    future.set_exception(reply)
-                else:
-                    future.set_result(reply)
-            return
-        self._partial.append(reply)
-        if len(self._partial) == listed:
-            self.waiting.popleft()
-            whole, self._partial = self._partial, []
-            if not future.done():
-                future.set_result(whole)
+    def _hand_on(self, replies: list[Reply]) -> None:
+        """Give each future its replies; a list of a hundred is cut out in one piece."""
+        at = 0
+        while at < len(replies):
+            if not self.waiting:
+                self.drop("a reply that nobody asked for")
+                return
+            future, listed, _ = self.waiting[0]
+            if listed == BARE:
+                self.waiting.popleft()
+                _settle(future, replies[at])
+                at += 1
+                continue
+            end = at + listed - len(self._partial)
+            self._partial += replies[at:end]
+            at = min(end, len(replies))
+            if len(self._partial) == listed:
+                self.waiting.popleft()
+                whole, self._partial = self._partial, []
+                if not future.done():
+                    future.set_result(whole)
 
     def _check_late(self) -> None:
         self._watch = None
