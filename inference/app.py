@@ -20,6 +20,7 @@ from inference.adapters.cpu_quota import cpu_quota
 from inference.adapters.engine_onnxruntime import OnnxEngine
 from inference.adapters.exposition_prometheus import InferenceCollector
 from inference.adapters.frames_asyncio import FramesListener
+from inference.adapters.low_priority import lower_priority
 from inference.adapters.registry_http import HttpRegistry
 from inference.adapters.remembered import RememberedAnswers
 from inference.adapters.session_onnxruntime import OnnxSession
@@ -63,7 +64,9 @@ class Inference:
         slots = settings.slots or min(2, quota)
         self.threads = settings.threads or max(1, quota // slots)
         self.computing = ThreadPoolExecutor(slots, "compute")
-        self.loading = ThreadPoolExecutor(1, "load")
+        # A model's own threads are born where it is loaded, and would be as nice.
+        lower = lower_priority if self.threads == 1 else None
+        self.loading = ThreadPoolExecutor(1, "load", initializer=lower)
         self.slots = Slots(slots, self.tasks)
         self._connect(folder)
         self.load = self._load()
