@@ -1,5 +1,6 @@
 """Truth comes late, twice, out of order, or never: each label finds its prediction once."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -77,15 +78,26 @@ class JoinLabels:
         return Received(counted)
 
     def _value(self, label: LabelIn) -> float | None:
-        if not isinstance(label.label, str):
-            return float(label.label)
-        known = self._baselines.versions(label.model)
-        for version in reversed(known):
-            assert version.manifest is not None
-            classes = class_names(version.manifest)
-            if label.label in classes:
-                return float(classes.index(label.label))
-        return None
+        """The label as a number; None where it is no class of any known version. Of a model that
+        is not known yet any number may be right."""
+        manifests = [
+            version.manifest
+            for version in reversed(self._baselines.versions(label.model))
+            if version.manifest is not None
+        ]
+        if isinstance(label.label, str):
+            named = (class_names(manifest) for manifest in manifests)
+            return next((float(c.index(label.label)) for c in named if label.label in c), None)
+        value = float(label.label)
+        fits = not manifests or any(_fits(value, manifest) for manifest in manifests)
+        return value if fits else None
+
+
+def _fits(value: float, manifest: Manifest) -> bool:
+    if manifest.task != "classification":
+        return math.isfinite(value)
+    classes = len(class_names(manifest))
+    return value >= 0 and value.is_integer() and (classes == 0 or value < classes)
 
 
 def class_names(manifest: Manifest) -> tuple[str, ...]:

@@ -117,7 +117,7 @@ class Judge:
         """Every served version of the model in the window, column by column."""
 
         def answer() -> dict[str, Any]:
-            cases = self._cases(model, window, version)
+            cases = self._asked(model, window, version, segment)
             found = [self._drift_of(case, segment) for case in cases]
             return {**self._head(model, window, segment), "versions": found}
 
@@ -130,7 +130,7 @@ class Judge:
 
         def answer() -> dict[str, Any]:
             versions = []
-            for case in self._cases(model, window, version):
+            for case in self._asked(model, window, version, segment):
                 found = self._appraise(case, window, segment)
                 versions.append({"version": case.version, "variants": case.rows, **found})
             head = self._head(model, window, segment)
@@ -163,6 +163,26 @@ class Judge:
             _Case(self._baselines.known(model, name), tuple(seen), window)
             for name, seen in sorted(found.items())
         ]
+
+    def _asked(self, model: str, window: Window, version: str | None, segment: str) -> list[_Case]:
+        """``_cases`` for a person. Raises not-found for a version or a segment without rows: an
+        answer about nothing would read as an all-clear."""
+        cases = self._cases(model, window, version)
+        if version is not None and not cases:
+            raise Problem(ProblemCode.NOT_FOUND, "This version did not serve in that window.")
+        if not segment or not cases:
+            return cases
+        known = {
+            name
+            for case in cases
+            for name in self._history.segments(
+                model, case.version, window.from_hour, window.until_hour
+            )
+        }
+        if segment not in known:
+            some = ", ".join(sorted(known)[:20]) or "none"
+            raise Problem(ProblemCode.NOT_FOUND, f"No rows of this segment; there are: {some}.")
+        return cases
 
     def _drift_of(self, case: _Case, segment: str) -> dict[str, Any]:
         answer = {

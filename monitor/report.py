@@ -76,6 +76,7 @@ class Report:
             "rows": found["rows"],
             "variants": found["variants"],
             "baseline_sha256": found.get("baseline_sha256"),
+            "unlike_other_days": found.get("unlike_other_days"),
             "columns": found.get("columns", {}),
             "segments": found.get("segments", {}),
             "rolling_week": found.get("rolling_week"),

@@ -239,8 +239,10 @@ def window_of(now_us: int, hours: int, from_: datetime | None, until: datetime |
         last = Window(_hour(until) - hours, _hour(until))
     if from_ is not None:
         last = Window(_hour(from_), last.until_hour)
-    if not 0 < last.until_hour - last.from_hour <= 24 * WINDOW_DAYS_MAX:
+    if last.until_hour <= last.from_hour:
         raise Problem(ProblemCode.INVALID_INPUT, "The window must end after it begins.")
+    if last.hours > 24 * WINDOW_DAYS_MAX:
+        raise Problem(ProblemCode.INVALID_INPUT, f"A window holds at most {WINDOW_DAYS_MAX} days.")
     return last
 
 

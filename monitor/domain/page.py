@@ -17,7 +17,7 @@ _STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;color:#111827;max-width:1000px;margin:2rem auto;
 padding:0 1rem}h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2rem;
 border-bottom:1px solid #e5e7eb}p.sub{color:#4b5563;margin-top:0}table{border-collapse:collapse;
-font-size:.85rem;width:100%}th,td{padding:.25rem .5rem;text-align:right;
+font-size:.85rem;width:100%}.wide{overflow-x:auto}th,td{padding:.25rem .5rem;text-align:right;
 border-bottom:1px solid #f3f4f6}th,td{white-space:nowrap}th:first-child,
 td:first-child{text-align:left}svg{max-width:100%;
 height:auto;font:11px system-ui,sans-serif;fill:#374151}svg .name{fill:#6b7280}svg .mark{
@@ -45,10 +45,12 @@ def page(data: Mapping[str, Any], layout: Layout | None, cell: Cell | None) -> s
 
 def _head(data: Mapping[str, Any]) -> str:
     sha = data.get("baseline_sha256") or "none"
+    why = data.get("unlike_other_days")
+    note = f"<p>Not held against the training's days: {escape(why)}.</p>" if why else ""
     return (
         f"<h1>{escape(data['model'])} v{escape(data['version'])}: {escape(data['window_text'])}"
         f'</h1><p class="sub">{data["rows"]:,} predictions · {escape(data["state"])} · baseline '
-        f"{escape(sha[:12])} · as of {escape(data['as_of'])}</p>"
+        f"{escape(sha[:12])} · as of {escape(data['as_of'])}</p>{note}"
     )
 
 
@@ -160,8 +162,8 @@ def _table(columns: Mapping[str, Mapping[str, Any]]) -> str:
         for name, drift in columns.items()
     ]
     return (
-        "<h2>Every number</h2><table><thead><tr><th>column</th>"
-        f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        '<h2>Every number</h2><div class="wide"><table><thead><tr><th>column</th>'
+        f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 

@@ -158,3 +158,23 @@ async def test_labels_that_are_no_labels_are_refused_with_pointers(
     assert answer.json()["errors"][0]["pointer"] == "/labels/0"
     empty = await client.post("/v1/labels", json={"labels": []})
     assert empty.status_code == 422
+
+
+@pytest.mark.parametrize("path", [f"/v1/drift/{MODEL}", f"/v1/quality/{MODEL}"])
+async def test_a_version_or_segment_without_rows_is_no_all_clear(
+    client: httpx.AsyncClient, producer: Producer, path: str
+) -> None:
+    producer.send_rows([50] * 10)
+    await until_counted(client, 500)
+    assert (await client.get(path, params={"version": "2"})).status_code == 200
+    assert (await client.get(path, params={"segment": "origin=EWR"})).status_code == 200
+    assert (await client.get(path, params={"version": "99"})).status_code == 404
+    wrong = await client.get(path, params={"segment": "origin=LAX"})
+    assert wrong.status_code == 404
+    assert "origin=EWR, origin=JFK" in wrong.json()["detail"]
+
+
+async def test_a_window_of_centuries_is_refused_as_too_long(client: httpx.AsyncClient) -> None:
+    answer = await client.get(f"/v1/drift/{MODEL}", params={"from": "1500-01-01T00:00Z"})
+    assert answer.status_code == 422
+    assert "at most 400 days" in answer.json()["detail"]

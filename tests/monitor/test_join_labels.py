@@ -154,3 +154,19 @@ async def test_a_business_event_counts_once(join: JoinLabels, database: Database
     )
     assert (await join.events([event, event])).outcomes == {"stored": 1, "unchanged": 1}
     assert (await join.events([event])).outcomes == {"stored": 0, "unchanged": 1}
+
+
+@pytest.mark.parametrize(("value", "taken"), [(0, True), (1.0, True), (7.5, False), (-1, False)])
+async def test_a_number_that_names_no_class_is_rejected_once_the_model_is_known(
+    join: JoinLabels, observe: Observe, producer: Producer, value: float, taken: bool
+) -> None:
+    producer.send_rows([1])
+    await observe.step()
+    found = await join.labels([label(producer.request_ids[0], value)])
+    assert (found.rejected == ()) is taken
+    if not taken:
+        assert found.rejected[0]["code"] == "unknown-class"
+
+
+async def test_labels_of_a_model_that_has_served_nothing_wait(join: JoinLabels) -> None:
+    assert (await join.labels([label(b"0" * 16, 7.5)])).outcomes["waiting"] == 1

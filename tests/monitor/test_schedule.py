@@ -107,6 +107,7 @@ def office(
 def make_office(
     observe: Observe, database: Database, history: SqliteHistory, baselines: RegistryBaselines,
     stream: RedisStream, clock: FakeClock, producer: Producer, parts: ParquetParts,
+    known_days: frozenset[int] = frozenset(),
 ) -> Office:  # fmt: skip
     verdicts, sink = SqliteVerdicts(database), FakeSink()
     alert = TellPeople(verdicts, [sink], inline, clock, 10)
@@ -114,6 +115,7 @@ def make_office(
         history, parts, verdicts, baselines, inline, clock,
         rows_min=200, label_due_us=DAY_US, completeness_min=0.8,
         floors=read_floors([f"{MODEL}:accuracy=0.5", "another:accuracy=0.99"]),
+        known_days=known_days,
     )  # fmt: skip
     schedule = Schedule(
         history, verdicts, stream, judge.examine, alert.take, lambda: observe.read_until_us,
@@ -312,3 +314,31 @@ async def test_segments_that_move_while_the_whole_stands_still_have_tickets_of_t
     assert len({a["fingerprint"] for a in alerts}) == 3
     assert "distance in origin=" in alerts[0]["sentence"]
     assert "--segment origin=" in alerts[0]["evidence"]["replay"]
+
+
+async def test_a_day_that_people_expect_to_be_different_brings_no_drift_ticket_and_is_forgotten(
+    observe: Observe, database: Database, history: SqliteHistory,
+    baselines: RegistryBaselines, stream: RedisStream, clock: FakeClock, producer: Producer,
+    parts: ParquetParts,
+) -> None:  # fmt: skip
+    holidays = frozenset({NOW_US // DAY_US + 1, NOW_US // DAY_US + 2})
+    office = make_office(
+        observe, database, history, baselines, stream, clock, producer, parts, holidays
+    )
+    await office.day(0)
+    for number in (1, 2):
+        await office.day(number, shift=1.0)
+    for number in (3, 4):
+        await office.day(number)
+    assert titles(office.sink.taken, "ticket") == []
+    runs = {
+        run.until_us: run.result["versions"]["2"] for run in office.verdicts.runs(MODEL, "day", 9)
+    }
+    holiday, after = runs[NOW_US + 2 * DAY_US], runs[NOW_US + 4 * DAY_US]
+    assert holiday["columns"]["distance"]["distance"] > 0.3
+    assert "people said" in holiday["unlike_other_days"]
+    assert after["unlike_other_days"] is None
+    assert after["findings"]["distance"]["shape_total"] == 0
+    for number in (5, 6):
+        await office.day(number, shift=1.0)
+    assert titles(office.sink.taken, "ticket")
