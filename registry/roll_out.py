@@ -58,9 +58,10 @@ class RollOut:
     ) -> dict[str, Any]:
         """Begin to bring a version to production. ``plan`` is made for what the version is."""
         await permit(self.ledger, caller, "registry:promote", "rollout.start", f"{model}/{version}")
+        watched = _approved(plan) if self.four_eyes else plan
         answer = await self.ledger.write_once(
             once,
-            lambda tx: self._start(tx, model, version, plan, reason, caller),
+            lambda tx: self._start(tx, model, version, watched, reason, caller),
             dry_run=dry_run,
         )
         self.announce()
@@ -229,6 +230,20 @@ class RollOut:
                 "The version is not loaded on every live replica; it takes no traffic before.",
                 waiting=list(waiting),
             )
+
+
+def _approved(
+    plan: Callable[[VersionRecord], RolloutPlan],
+) -> Callable[[VersionRecord], RolloutPlan]:
+    """The same plan, with a person's approval before the end whatever it says."""
+
+    def made(record: VersionRecord) -> RolloutPlan:
+        given = plan(record)
+        last = given.steps[-1].weight
+        approvals = tuple(sorted({*given.approvals, last}))
+        return given.model_copy(update={"approvals": approvals})
+
+    return made
 
 
 def _act_of(

@@ -51,7 +51,8 @@ class RegistrySettings(ServiceSettings):
     )
     four_eyes: bool = Field(
         default=False,
-        description="Whoever published a version may neither promote it nor approve its rollout.",
+        description="Whoever published a version may neither promote it nor approve its rollout, "
+        "and every rollout needs approval before its last step.",
     )
     webhook_private_addresses: bool = Field(
         default=False, description="Allow webhooks to loopback and private networks."

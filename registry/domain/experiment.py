@@ -4,6 +4,7 @@ import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from contracts.evidence import Evidence, GuardEvidence, GuardSpec
 from registry.domain.plan import DAY_S, GuardPlan
@@ -38,10 +39,12 @@ class ExperimentPlan(BaseModel):
     @model_validator(mode="after")
     def _is_whole(self) -> "ExperimentPlan":
         if abs(sum(arm.weight for arm in self.arms) - 1.0) > 1e-9:
-            raise ValueError("the arms' weights sum to one")
+            raise PydanticCustomError("weights_must_sum_to_one", "the arms' weights sum to one")
         for what in ("name", "version"):
             if len({getattr(arm, what) for arm in self.arms}) != len(self.arms):
-                raise ValueError(f"two arms have the same {what}")
+                raise PydanticCustomError(
+                    f"two_arms_of_one_{what}", f"two arms have the same {what}"
+                )
         return self
 
     @property

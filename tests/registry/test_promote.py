@@ -1,9 +1,13 @@
 """Transitions: lawful, compare-and-set, idempotent, logged."""
 
+from pathlib import Path
+
 import httpx
 
 from contracts.routing import RoutingTable
-from tests.registry.conftest import promote, publish, speaking_as
+from kit.clock import FakeClock
+from registry.app import build
+from tests.registry.conftest import promote, publish, running, settings_for, speaking_as
 
 
 async def table(client: httpx.AsyncClient) -> RoutingTable:
@@ -112,3 +116,20 @@ async def test_a_dry_run_shows_the_result_and_keeps_nothing(client: httpx.AsyncC
 
 async def test_an_unknown_version_is_not_found(client: httpx.AsyncClient) -> None:
     assert (await promote(client, "7", "production")).status_code == 404
+
+
+async def test_with_four_eyes_whoever_published_a_version_does_not_promote_it(
+    tmp_path: Path, fake_clock: FakeClock
+) -> None:
+    async with running(build(settings_for(tmp_path, four_eyes=True), fake_clock)) as client:
+        everything = ("registry:read", "registry:write", "registry:promote")
+        await publish(client, headers=speaking_as("ann", *everything))
+        answers = [
+            await client.post(
+                "/v1/models/delay/versions/1/transitions",
+                json={"to": "production", "reason": "it is good"},
+                headers={"if-match": "*", **speaking_as(who, *everything)},
+            )
+            for who in ("ann", "bob")
+        ]
+        assert [answer.status_code for answer in answers] == [403, 200]

@@ -280,6 +280,19 @@ async def test_four_eyes_keep_the_starter_from_approving(
         await desk.roll_out.act(name, "promote", "looked at it", BOB, ANY)
 
 
+async def test_with_four_eyes_no_plan_reaches_the_end_without_approval(
+    tmp_path: Path, fake_clock: FakeClock
+) -> None:
+    async with Desk(tmp_path, fake_clock, four_eyes=True) as desk:
+        name = await desk.start(plan(approvals=()))
+        for _ in range(8):
+            held = await desk.look(hours=50)
+        assert held.verdict is not None
+        assert held.verdict.sentence == "Held: a person has to approve 100 %."
+        await desk.roll_out.act(name, "promote", "looked at it", BOB, ANY)
+        assert (await desk.look(hours=50)).weight == 1.0
+
+
 async def test_one_model_has_one_rollout_at_a_time(desk: Desk) -> None:
     await desk.start()
     with pytest.raises(Problem, match="under way"):

@@ -9,7 +9,7 @@ from tests.registry.conftest import promote, publish, speaking_as
 
 START = {"model": "delay", "version": "2", "preset": "fast", "reason": "it is better"}
 
-SPLIT = {
+SPLIT: dict[str, Any] = {
     "arms": [
         {"name": "control", "version": "1", "weight": 0.5},
         {"name": "new", "version": "2", "weight": 0.5},
@@ -167,6 +167,24 @@ async def test_there_is_nothing_to_take_back_where_nothing_changed(two: httpx.As
 @pytest.mark.parametrize("path", ["rollouts/ro-x-1", "experiments/ex-x-1", "models/none"])
 async def test_what_does_not_exist_is_not_found(client: httpx.AsyncClient, path: str) -> None:
     assert (await client.get(f"/v1/{path}")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"weight": 0.4}, "weights-must-sum-to-one"),
+        ({"version": "1"}, "two-arms-of-one-version"),
+        ({"name": "control"}, "two-arms-of-one-name"),
+    ],
+)
+async def test_arms_that_do_not_fit_together_are_refused_with_the_reason(
+    two: httpx.AsyncClient, change: dict[str, Any], code: str
+) -> None:
+    control, new = SPLIT["arms"]
+    plan = {**SPLIT, "arms": [control, {**new, **change}]}
+    body = {"model": "delay", "plan": plan, "reason": "which is better?"}
+    answer = await two.post("/v1/experiments", json=body)
+    assert answer.json()["errors"] == [{"pointer": "/plan", "code": code}]
 
 
 async def test_an_experiment_is_started_read_and_stopped(two: httpx.AsyncClient) -> None:
