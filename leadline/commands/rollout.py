@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Column, Table
 
-from leadline.client import Client, PlatformAwayError
+from leadline.client import Client, PlatformAwayError, ProblemError
 from leadline.commands.models import as_json_option
 from leadline.commands.moments import moment
 from leadline.commands.rollout_view import view
@@ -140,11 +140,9 @@ def watch(state: StateDir, rollout_id: str | None, every_s: float, once: bool) -
         ) as live:
             while found["status"] in ACTIVE and not once:
                 time.sleep(every_s)
-                try:
-                    found, decisions = _look(client, name)
-                except PlatformAwayError:
-                    continue  # it may be restarting; the last view stays
-                live.update(view(found, decisions), refresh=True)
+                if (seen := look_again(client, name)) is not None:
+                    found, decisions = seen
+                    live.update(view(found, decisions), refresh=True)
 
 
 def _deed(name: str, help_: str) -> None:
@@ -186,6 +184,21 @@ def _look(client: Client, rollout_id: str) -> tuple[dict[str, Any], list[dict[st
     found = client.get(f"/v1/rollouts/{rollout_id}")
     decisions = client.get(f"/v1/rollouts/{rollout_id}/decisions")["decisions"]
     return found, decisions
+
+
+def look_again(
+    client: Client, rollout_id: str
+) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+    """The rollout and its decisions; None while the platform or its registry is away: it may be
+    restarting, and the last view stays."""
+    try:
+        return _look(client, rollout_id)
+    except PlatformAwayError:
+        return None
+    except ProblemError as problem:
+        if problem.status < 500:
+            raise
+        return None
 
 
 def _newest(client: Client) -> str:

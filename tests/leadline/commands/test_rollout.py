@@ -15,9 +15,13 @@ import pytest
 import uvicorn
 
 from contracts.identity import SERVICE_TOKEN_HEADER
+from kit.clock import write_clock
+from leadline.client import Client, ProblemError
+from leadline.commands.rollout import look_again
 from registry.app import build
 from registry.settings import RegistrySettings
 from tests.gateway.running import TOKEN, make_key, running_gateway
+from tests.leadline.fake_gateway import fake_gateway
 from tests.polling import until
 from tests.registry.conftest import doubling_model, manifest_of, promote, publish
 from tests.registry.scenes import report
@@ -204,3 +208,20 @@ def _logged_run(folder: Path) -> str:
         graph.write_bytes(doubling_model())
         mlflow.log_artifact(str(graph), "model")
     return str(run.info.run_id)
+
+
+def test_a_watch_goes_on_while_the_registry_is_away_and_not_after_a_refusal(
+    tmp_path: Path,
+) -> None:
+    write_clock(tmp_path / "clock", 0)
+    with fake_gateway(tmp_path / "clock") as gateway, Client(gateway.url, "key") as client:
+        gateway.says["/v1/rollouts/ro-1"] = {"status": "running"}
+        gateway.says["/v1/rollouts/ro-1/decisions"] = {"decisions": []}
+        gateway.refuse["/v1/rollouts"] = [503, 504, 403]
+        assert look_again(client, "ro-1") is None
+        assert look_again(client, "ro-1") is None
+        with pytest.raises(ProblemError):
+            look_again(client, "ro-1")
+        assert look_again(client, "ro-1") == ({"status": "running"}, [])
+    with Client(gateway.url, "key") as client:
+        assert look_again(client, "ro-1") is None
