@@ -20,7 +20,8 @@ bench: setup
 	@$(BIN)/python -m bench $(ARGS)
 
 faults: setup
-	@$(BIN)/python -m pytest tests/faults $(ARGS)
+	@$(BIN)/python -m pytest tests/platform/test_faults.py tests/monitor/test_kills.py \
+	  tests/inference/test_kill.py tests/gateway/test_redis_away.py $(ARGS)
 
 lint: setup
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

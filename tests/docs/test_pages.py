@@ -61,6 +61,12 @@ def test_the_glossary_is_in_alphabetical_order_and_defines_each_word_once() -> N
     assert words == sorted(set(words))
 
 
+def test_the_makefile_runs_only_what_exists() -> None:
+    named = re.findall(r"(?:tests|deploy)/[\w./]+", (ROOT / "Makefile").read_text())
+    assert len(named) > 4
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
