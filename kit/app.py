@@ -1,6 +1,7 @@
 """The one way a service's HTTP application is built: health, readiness, metrics, problems, docs."""
 
 import inspect
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import count
@@ -9,6 +10,7 @@ from uuid import uuid4
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -85,8 +87,8 @@ def create_app(
     app.lean = lean.places
     app.lean_answer = IdentityMiddleware(JsonBodies(lean), token)
     app.state.draining = draining
-    app.include_router(_vital_signs(ready, watchdog, draining))
-    for router in routers:
+    for router in (_vital_signs(ready, watchdog, draining), *routers):
+        _summarize(router)
         app.include_router(router)
     _answer_problems(app)
     return app
@@ -103,6 +105,13 @@ class _Service(FastAPI):
             await self.lean_answer(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
+
+
+def _summarize(router: APIRouter) -> None:
+    """Head each call in the documentation by its own first sentence, not by a function's name."""
+    for route in router.routes:
+        if isinstance(route, APIRoute) and route.summary is None and route.description:
+            route.summary = re.split(r"[.:;]\s|\.$", route.description, maxsplit=1)[0]
 
 
 def _documented_problems() -> dict[int | str, dict[str, Any]]:

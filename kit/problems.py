@@ -16,7 +16,8 @@ _TOLD = frozenset(
         "int_type", "float_type", "bool_type", "dict_type", "list_type", "model_attributes_type",
         "too_short", "too_long", "greater_than", "greater_than_equal", "less_than",
         "less_than_equal", "literal_error", "enum", "int_parsing", "float_parsing", "bool_parsing",
-        "datetime_type", "datetime_parsing", "datetime_from_date_parsing", "finite_number", "timezone_aware", "string_pattern_mismatch",
+        "datetime_type", "datetime_parsing", "datetime_from_date_parsing", "finite_number",
+        "timezone_aware", "string_pattern_mismatch",
     }
 )  # fmt: skip
 

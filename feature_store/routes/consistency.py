@@ -45,8 +45,11 @@ def router(catalogue: Catalogue, verifier: Verifier, replayer: Replayer) -> APIR
     async def consistency(
         _caller: Annotated[Caller, needs("features:read")], view: str | None = None
     ) -> dict[str, Any]:
-        """With ``view``: compare every key of it with the log, now. Without: the last results, and
-        what the replay of served rows has found since the service started."""
+        """Whether what is online is what the log says.
+
+        With ``view`` every key of it is compared now; without come the last results, and what the
+        replay of served rows has found since the service started.
+        """
         if view is None:
             audits = [_audited(audit) for audit in verifier.audits.values()]
             return {"views": audits, "served": _replayed(replayer.tally)}

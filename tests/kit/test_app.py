@@ -153,6 +153,14 @@ async def test_a_refusal_says_what_the_schema_wants(client: httpx.AsyncClient) -
     assert answer.json()["detail"].startswith("Not as the schema wants it: the body")
 
 
+async def test_the_documentation_heads_each_call_by_its_first_sentence(
+    client: httpx.AsyncClient,
+) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    assert paths["/healthz"]["get"]["summary"] == "The process lives"
+    assert paths["/readyz"]["get"]["summary"] == "The process can serve"
+
+
 async def test_the_documentation_loads_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
     page = await client.get("/docs")
     assert page.status_code == 200
