@@ -17,7 +17,7 @@ from monitor.domain.drift import ColumnDrift, judge_column
 from monitor.domain.floors import Floor
 from monitor.domain.joint import joint_map, judge_joint
 from monitor.domain.multiplicity import q_values
-from monitor.domain.night import Night
+from monitor.domain.night import Night, evenly
 from monitor.domain.rows import HOUR_US
 from monitor.domain.season import began_or_ended, covered, is_known
 from monitor.domain.segments import (
@@ -323,12 +323,11 @@ class Judge:
     ) -> dict[str, Any]:  # fmt: skip
         """What needs the stored rows: KS at every edge, and how columns move together."""
         compiled = joint_map(layout.profile)
-        night = Night(layout, compiled, case.window.from_us, case.window.until_us)
-        for name in self._history.part_names(
-            case.model, case.version, case.window.from_us, case.window.until_us
-        ):
-            if night.full:
-                break
+        from_us, until_us = case.window.from_us, case.window.until_us
+        stored = self._history.part_names(case.model, case.version, from_us, until_us)
+        names, every = evenly(stored, sum(case.rows.values()))
+        night = Night(layout, compiled, from_us, until_us, every)
+        for name in names:
             try:
                 night.add(self._parts.read(name), case.variants)
             except OSError as error:

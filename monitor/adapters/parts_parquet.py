@@ -67,16 +67,6 @@ class ParquetParts:
         model, version = (quote_inverse(part) for part in Path(name).parts[:2])
         return from_table(model, version, table)
 
-    def columns(self, names: Sequence[str], column: str) -> npt.NDArray[np.float64]:
-        """The values of one numeric column over several parts (for exact tests)."""
-        found = [np.zeros(0)]
-        for name in names:
-            file = pq.ParquetFile(self._folder / name)
-            if _NUMBER + column in file.schema_arrow.names:
-                table = file.read(columns=[_NUMBER + column])
-                found.append(table.column(0).to_numpy().astype(np.float64))
-        return np.concatenate(found)
-
     def remove(self, names: Sequence[str]) -> None:
         """Remove parts that no transaction knows any more."""
         for name in names:
