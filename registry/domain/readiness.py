@@ -6,6 +6,9 @@ from typing import Self
 
 from contracts.routing import ReplicaReport
 
+QUOTED_CHARS_MAX = 300
+"""Of a reason that a replica gives for a failure."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
@@ -30,7 +33,7 @@ class Fleet:
     def failures(self, model: str, version: str) -> tuple[str, ...]:
         """Why the version could not be loaded, one sentence for each replica that says so."""
         return tuple(
-            f"{report.replica}: {said.reason or 'failed to load'}"
+            f"{report.replica}: {_short(said.reason) or 'failed to load'}"
             for report in self.reports
             for said in report.versions
             if (said.model, said.version, said.state) == (model, version, "failed")
@@ -39,6 +42,11 @@ class Fleet:
     def behind(self, epoch: int) -> tuple[str, ...]:
         """The replicas that route by an older table."""
         return tuple(report.replica for report in self.reports if report.epoch < epoch)
+
+
+def _short(reason: str) -> str:
+    """What a verdict's sentence has room for."""
+    return reason if len(reason) <= QUOTED_CHARS_MAX else reason[: QUOTED_CHARS_MAX - 1] + "…"
 
 
 def crashed(before: ReplicaReport | None, now: ReplicaReport) -> bool:

@@ -6,7 +6,7 @@ before any traffic (loading, then shadow); step i > 0 is the plan's i-th weight.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from contracts.evidence import Evidence, StepWindow
 from registry.domain.plan import RolloutPlan, StepPlan
@@ -46,7 +46,7 @@ class Rollout(BaseModel):
     warm_until_us: int | None = None
     """Until when the replaced version stays loaded; None: it is not kept (any more)."""
     revision: int = 1
-    reason: str = Field(default="", max_length=1000)
+    reason: str = ""
 
     @property
     def is_active(self) -> bool:

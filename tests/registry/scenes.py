@@ -125,15 +125,17 @@ def version(number: str, state: State = State.CANDIDATE, by: str = "ann") -> Ver
     )
 
 
-def report(*ready: str, replica: str = "r1", epoch: int = 1, failed: str = "") -> ReplicaReport:
+def report(
+    *ready: str,
+    replica: str = "r1",
+    epoch: int = 1,
+    failed: str = "",
+    reason: str = "wrong golden answer",
+) -> ReplicaReport:
     """A replica on which those versions of ``delay`` are ready."""
     states = [VersionState(model="delay", version=v, state="ready") for v in ready]
     if failed:
-        states.append(
-            VersionState(
-                model="delay", version=failed, state="failed", reason="wrong golden answer"
-            )
-        )
+        states.append(VersionState(model="delay", version=failed, state="failed", reason=reason))
     return ReplicaReport(replica=replica, epoch=epoch, versions=tuple(states))
 
 

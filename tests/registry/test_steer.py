@@ -13,7 +13,7 @@ from kit.clock import FakeClock
 from kit.problems import Problem
 from registry.preconditions import Expected
 from registry.roll_out import Deed
-from tests.registry.scenes import ANN, BOB, BOSS, Desk, evidence, found, plan
+from tests.registry.scenes import ANN, BOB, BOSS, Desk, evidence, found, plan, report
 
 ALARM = math.log(1e6)
 ANY = Expected(None)
@@ -168,6 +168,18 @@ async def test_a_monitor_that_kept_the_controller_waiting_is_asked_again_soon(de
     desk.clock.advance_us(1_000_000)
     await desk.look()
     assert len(desk.monitor.asked) == asked + 1
+
+
+async def test_a_replica_that_fails_at_length_is_quoted_in_short(desk: Desk) -> None:
+    await desk.start()
+    await desk.ledger.write(
+        lambda tx: tx.put_replica(report("1", failed="2", reason="no such operator " * 1000))
+    )
+    await desk.steer()
+    halted = await desk.last()
+    assert halted.status == "halted"
+    assert halted.verdict is not None
+    assert len(halted.verdict.sentence) < 500
 
 
 async def test_a_restart_between_any_two_looks_changes_nothing(desk: Desk, tmp_path: Path) -> None:

@@ -159,6 +159,19 @@ async def test_an_override_waits_for_the_replicas_like_everything_else(
     assert back.json()["status"] == "rolled_back"
 
 
+async def test_the_longest_reason_that_is_taken_can_be_read_again(two: httpx.AsyncClient) -> None:
+    await two.post("/v1/rollouts", json=START)
+    answer = await two.post(
+        "/v1/models/delay/versions/2/overrides",
+        json={"reason": "x" * 1000},
+        headers={"if-match": "*"},
+    )
+    assert answer.status_code == 202
+    listed = (await two.get("/v1/rollouts")).json()["rollouts"]
+    assert [one["status"] for one in listed] == ["aborted", "warming"]
+    assert (await two.get("/v1/models/delay/history")).status_code == 200
+
+
 async def test_there_is_nothing_to_take_back_where_nothing_changed(two: httpx.AsyncClient) -> None:
     answer = await two.post("/v1/models/delay/rollback", json={"reason": "just in case"})
     assert answer.status_code == 409
