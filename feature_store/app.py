@@ -147,6 +147,7 @@ class Parts:
                 self.materializer.applied_by_view,
                 self.pusher.newest_us,
                 self.clock,
+                self.materializer.start_over,
             ),
         ]
 

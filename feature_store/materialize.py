@@ -59,6 +59,7 @@ class Materializer:
         self._advanced = asyncio.Condition()
         self.applied: dict[str, int] = {}
         """Fingerprint -> position, as last seen in the store."""
+        self._emptying = False
         self.caught_up_once = False
         """Whether the store has held all that the log held, since this process started."""
 
@@ -73,11 +74,19 @@ class Materializer:
 
     def applied_by_view(self) -> dict[str, int]:
         """View name -> the position up to which it is applied."""
+        if self._emptying:
+            return {writer.view.name: 0 for writer in self._writers}
         return {w.view.name: self.applied.get(w.fingerprint, 0) for w in self._writers}
 
     def applied_seq(self) -> int:
         """The position up to which every view is applied."""
         return min((self.applied.get(w.fingerprint, 0) for w in self._writers), default=0)
+
+    def start_over(self) -> None:
+        """Empty the store in the next step and fill it again from the log: what only keys that are
+        gone still took is then free. Until it is filled, look-ups say that the store is away."""
+        self._emptying = True
+        self.poke()
 
     def poke(self) -> None:
         """Something was appended: look now."""
@@ -113,10 +122,12 @@ class Materializer:
         """Apply until every view stands at the log's end."""
         self.applied = await self._store.applied()
         log_id = self._log.log_id()
-        if self.applied.get(LOG_FIELD, log_id) != log_id:
-            _log.warning("online_store_of_another_log", kept=False)
+        another = self.applied.get(LOG_FIELD, log_id) != log_id
+        if another or self._emptying:
+            _log.warning("online_store_emptied", of_another_log=another)
             await self._store.wipe()
             self.applied = {}
+            self._emptying = False
         if LOG_FIELD not in self.applied:
             await self._record({LOG_FIELD: log_id})
         last = self._log.last_seq()

@@ -27,9 +27,10 @@ def router(
     applied: Callable[[], Mapping[str, int]],
     newest_us: Callable[[], Mapping[str, int]],
     clock: Clock,
+    start_over: Callable[[], None],
 ) -> APIRouter:
-    """The routes that only read; ``applied`` tells each view's position,
-    ``newest_us`` each source's newest event."""
+    """``applied`` tells each view's position, ``newest_us`` each source's newest event,
+    ``start_over`` empties the online store and fills it again."""
     routes = APIRouter(tags=["features"])
 
     @routes.get("/v1/features/quarantine")
@@ -45,6 +46,13 @@ def router(
     async def fresh(_caller: Annotated[Caller, needs("features:read")]) -> dict[str, Any]:
         """How far each view is applied, and how old its newest event is."""
         return freshness(catalogue, log.last_seq(), applied(), newest_us(), clock.now_us())
+
+    @routes.post("/v1/features/materialize", status_code=202)
+    async def materialize(_caller: Annotated[Caller, needs("features:write")]) -> dict[str, int]:
+        """Empty the online store and fill it again from the log, which frees what keys that are
+        gone still took. Look-ups answer 503 until then; ``freshness`` tells how far it is."""
+        start_over()
+        return {"log_seq": log.last_seq()}
 
     @routes.get("/v1/features/keys/{view}")
     async def key_history(

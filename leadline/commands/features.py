@@ -199,11 +199,17 @@ def arrow_bytes(table: Any) -> bytes:
 @features.command()
 @state_option
 @click.option("--timeout-s", default=300.0, show_default=True, help="How long to wait.")
+@click.option("--start-over", is_flag=True, help="Empty the online store first.")
 @as_json_option
-def materialize(state: StateDir, timeout_s: float, as_json: bool) -> None:
-    """Wait until every view is online up to the log's end."""
+def materialize(state: StateDir, timeout_s: float, start_over: bool, as_json: bool) -> None:
+    """Wait until every view is online up to the log's end.
+
+    With --start-over, look-ups have no features until it is filled again.
+    """
     deadline = time.monotonic() + timeout_s
     with Client.from_state(state) as client, Progress(disable=as_json) as progress:
+        if start_over:
+            client.post("/v1/features/materialize", {})
         found = client.get("/v1/features/freshness")
         goal = found["log_seq"]
         task = progress.add_task("log position", total=goal)
@@ -229,8 +235,7 @@ def get(
     state: StateDir, refs: tuple[str, ...], service: str | None, row: tuple[str, ...], as_json: bool
 ) -> None:
     """Features as known now. ROW is one JSON object, or key=value pairs: carrier=UA."""
-    if not refs and service is None:
-        raise click.UsageError("Say which features: --ref VIEW:FEATURE, or --service NAME.")
+    _one_of(refs, service)
     body: dict[str, Any] = {"entity_rows": [entity_row(row)]}
     body |= {"feature_service": service} if service else {"feature_refs": list(refs)}
     with Client.from_state(state) as client:
@@ -242,6 +247,11 @@ def get(
         if not name.endswith("__status")
     ]
     _show(found, as_json, "feature", "value", "status", rows=rows)
+
+
+def _one_of(refs: tuple[str, ...], service: str | None) -> None:
+    if bool(refs) == bool(service):
+        raise click.UsageError("Say which features: --ref VIEW:FEATURE, or --service NAME.")
 
 
 def entity_row(parts: tuple[str, ...]) -> dict[str, Any]:
@@ -328,6 +338,7 @@ def historical(
 
     OUT is written; its name ends in .parquet or .arrow.
     """
+    _one_of(refs, service)
     file_format = "parquet" if out.suffix == ".parquet" else "arrow"
     params: dict[str, Any] = {"at": at, "mode": mode, "format": file_format}
     params |= {"feature_service": service} if service else {"feature_refs": list(refs)}

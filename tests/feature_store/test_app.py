@@ -191,6 +191,22 @@ async def test_a_wiped_store_is_filled_again_without_a_restart(
     await until(filled)
 
 
+async def test_the_store_is_emptied_and_filled_again_when_asked_to(
+    client: httpx.AsyncClient,
+) -> None:
+    await push(client, arrival(5), arrival(6))
+    answer = await client.post("/v1/features/materialize")
+    assert (answer.status_code, answer.json()) == (202, {"log_seq": 2})
+
+    async def filled() -> bool:
+        views = (await client.get("/v1/features/freshness")).json()["views"]
+        return all(view["behind"] == 0 for view in views.values())
+
+    assert not await filled()
+    await until(filled)
+    assert (await ask(client, "late_1h:flights"))["late_1h:flights"] == 2
+
+
 async def test_a_function_gets_features_and_request_fields(client: httpx.AsyncClient) -> None:
     row = {"carrier": "UA", "fleet": 4, "event_time": NOW.isoformat()}
     await push(client, row, source="profile")

@@ -156,3 +156,26 @@ async def test_a_store_filled_from_another_log_is_emptied_first(
     async with redis_world(tmp_path / "two", redis_url) as (world, _):
         await world.materializer.catch_up()
         await expect(world)
+
+
+async def test_starting_over_frees_what_only_emptied_windows_took(
+    tmp_path: Path, redis_url: str
+) -> None:
+    async with redis_world(tmp_path, redis_url) as (world, pipeline):
+        await world.materializer.catch_up()
+        for one in history(12):
+            await world.push(one)
+            await world.materializer.catch_up()
+        world.clock.advance_us(40 * 86_400_000_000)  # no window holds a row any more
+
+        async def fields() -> int:
+            keys = await pipeline.execute("KEYS", "ll:fs:{*")
+            return sum([await pipeline.execute("HLEN", key) for key in keys])
+
+        before = await fields()
+        world.materializer.start_over()
+        assert set(world.materializer.applied_by_view().values()) == {0}
+        await world.materializer.catch_up()
+        assert await fields() < before
+        assert min(world.materializer.applied_by_view().values()) == len(world.rows)
+        await expect(world)

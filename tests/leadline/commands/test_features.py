@@ -57,3 +57,13 @@ def test_every_command_has_its_help() -> None:
         "quarantine",
     ):  # fmt: skip
         assert name in said
+
+
+@pytest.mark.parametrize("given", [[], ["--ref", "a:b", "--service", "c"]])
+@pytest.mark.parametrize("command", ["get", "historical"])
+def test_features_are_named_in_one_way(tmp_path: Path, command: str, given: list[str]) -> None:
+    (tmp_path / "rows.csv").write_text("a\n1\n")
+    words = ["a=1"] if command == "get" else [str(tmp_path / "rows.csv"), "out.parquet"]
+    told = CliRunner().invoke(main, ["features", command, *given, *words])
+    assert told.exit_code == 2
+    assert "--ref VIEW:FEATURE, or --service NAME" in told.output
