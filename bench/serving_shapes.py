@@ -30,6 +30,8 @@ from leadline.state import StateDir
 ROWS = 100
 BATCH_CALLERS = 8
 OVERLOAD = 2.0
+TIMEOUT_MS = 500
+"""The deadline under overload: the queue is as long as it may be after as much."""
 LONE = "speed_alone"
 """The same model, its batches limited to one row."""
 
@@ -112,7 +114,9 @@ async def _overload(
 ) -> Outcome:
     url, key = target
     asked = [body.encode() for body in bodies]
-    return await run_load(url, key, asked, seconds=seconds, concurrency=512, rate=rate)
+    return await run_load(
+        url, key, asked, seconds=seconds, concurrency=512, rate=rate, timeout_ms=TIMEOUT_MS
+    )
 
 
 def _report(

@@ -21,6 +21,9 @@ _log = get_logger(__name__)
 
 CONNECT_S = 1.0
 RECONNECT_S_MIN, RECONNECT_S_MAX = 0.02, 1.0
+BEHIND_S_MAX = 0.05
+"""A replica that has left bytes unread for longer works through a queue that only grows: an ask
+would wait in this process, where no deadline is looked at, and be computed for nobody."""
 TIMEOUTS_MAX = 5
 """So many timeouts in a row put a replica aside."""
 EJECT_S_MIN, EJECT_S_MAX = 1.0, 30.0
@@ -61,6 +64,13 @@ class ReplicaLink(asyncio.Protocol):
         self.ejected_until_ns = 0
         self.next_due_ns = 0
         self.leaving = False
+        self._behind_since_s: float | None = None
+
+    @property
+    def behind(self) -> bool:
+        """Whether the replica has not kept up with reading for a while."""
+        since_s = self._behind_since_s
+        return since_s is not None and self._loop.time() - since_s > BEHIND_S_MAX
 
     @property
     def items(self) -> int:
@@ -132,7 +142,14 @@ class ReplicaLink(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._reader = FrameReader()
         self._lost.clear()
+        self._behind_since_s = None
         self.usable = True
+
+    def pause_writing(self) -> None:
+        self._behind_since_s = self._loop.time()
+
+    def resume_writing(self) -> None:
+        self._behind_since_s = None
 
     def data_received(self, data: bytes) -> None:
         try:

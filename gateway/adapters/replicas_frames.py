@@ -126,8 +126,9 @@ class ReplicasFrames:
             now_ns = self._clock.monotonic_ns()
             # When all are put aside, a bad replica is better than none.
             usable = [link for link in usable if link.ejected_until_ns <= now_ns] or usable
+            usable = [link for link in usable if not link.behind] or usable
         link = usable[0] if len(usable) == 1 else min(usable, key=lambda each: each.rows)
-        if link.items >= self._items_max or link.bytes >= self._bytes_max:
+        if link.behind or link.items >= self._items_max or link.bytes >= self._bytes_max:
             raise Problem(ProblemCode.OVERLOADED, "Every inference replica is busy.")
         return link
 

@@ -138,11 +138,13 @@ async def run_load(
     seconds: float,
     concurrency: int,
     rate: float | None = None,
+    timeout_ms: int | None = None,
     progress: Show = lambda _share, _outcome: None,
 ) -> Outcome:
     """Load ``url`` for so long. With ``rate`` (requests a second) it is an open loop, and
-    ``concurrency`` its number of connections. Raises ``OSError`` when nothing listens."""
-    run = _Run([_request(url, key, body) for body in bodies], closed=rate is None)
+    ``concurrency`` its number of connections. ``timeout_ms`` is the deadline that each request
+    names. Raises ``OSError`` when nothing listens."""
+    run = _Run([_request(url, key, body, timeout_ms) for body in bodies], closed=rate is None)
     await _connect(run, url, min(concurrency, CALLERS_MAX))
     began_s = time.perf_counter()
     if rate is None:
@@ -195,11 +197,12 @@ async def _open_loop(
         await asyncio.sleep(min(max(0.0, due_s - time.perf_counter()), 0.05))
 
 
-def _request(url: str, key: str, body: bytes) -> bytes:
+def _request(url: str, key: str, body: bytes, timeout_ms: int | None) -> bytes:
     parts = urlsplit(url)
+    deadline = f"X-Request-Timeout-Ms: {timeout_ms}\r\n" if timeout_ms is not None else ""
     head = (
         f"POST {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
         f"Authorization: Bearer {key}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
+        f"Content-Length: {len(body)}\r\n{deadline}\r\n"
     )
     return head.encode() + body

@@ -236,3 +236,37 @@ async def test_every_ask_ends_at_its_own_deadline_whatever_came_before(
         assert -0.002 <= await late_s(limit_ms) < 0.3
     assert all(-0.002 <= late < 0.3 for late in await asyncio.gather(*map(late_s, limits_ms)))
     assert pool._timer is None
+
+
+async def test_a_replica_that_stops_reading_is_not_given_more_and_again_when_it_reads(
+    connect: Connect, tmp_path: Path
+) -> None:
+    replica = FakeReplica(tmp_path / "slow", lambda kind, asked: None)
+    readers: list[asyncio.StreamReader] = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        readers.append(reader)  # nothing is read: what is sent stays with the gateway
+        await done.wait()
+        writer.close()
+
+    done = asyncio.Event()
+    server = await asyncio.start_unix_server(take, replica.address.removeprefix("unix://"))
+    pool = connect(replica, bytes_max=10**8)
+    await pool.start()
+    await until(lambda: pool.up == 1)
+    large, deadline = ask(b" " * 1_000_000), Deadline.after_ms(20_000)
+    asking = [
+        asyncio.ensure_future(pool.ask(FrameKind.PREDICT, large, 1, deadline)) for _ in range(3)
+    ]
+    told: list[ProblemCode] = []
+    while not told or told[-1] is not ProblemCode.OVERLOADED:
+        told.append(await refused(pool, limit_ms=20))
+    # A burst is no reason to refuse: only what lasts is.
+    assert set(told[:-1]) == {ProblemCode.DEADLINE_EXCEEDED}
+    await readers[0].readexactly(3_000_000)
+    assert await refused(pool, limit_ms=20) == ProblemCode.DEADLINE_EXCEEDED
+    for each in asking:
+        each.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+    done.set()
+    server.close()
