@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from contracts.evidence import Evidence, GuardEvidence, GuardSpec
-from registry.domain.plan import DAY_S, GuardPlan
+from registry.domain.plan import COUNT_MAX, DAY_S, S_MAX, GuardPlan
 from registry.domain.sentences import basis_of, effect_of
 
 Finding = Literal["better", "worse", "no_difference", "not_enough_data"]
@@ -33,8 +33,8 @@ class ExperimentPlan(BaseModel):
     """``margin`` is the smallest difference that would matter; role ``guard`` stops an arm."""
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     """Probability of any false finding, shared by the metrics and the arms."""
-    block_s: int = Field(default=DAY_S, ge=1)
-    units_min: int = Field(default=100, ge=1)
+    block_s: int = Field(default=DAY_S, ge=1, le=S_MAX)
+    units_min: int = Field(default=100, ge=1, le=COUNT_MAX)
 
     @model_validator(mode="after")
     def _is_whole(self) -> "ExperimentPlan":

@@ -17,6 +17,11 @@ RISK_KINDS = frozenset({"error_rate", "latency"})
 """Guards whose effect is a relative risk − 1; all others are differences in the guard's unit."""
 
 
+S_MAX = 3650 * DAY_S
+"""Ten years; longer is a mistake, and ends where a database keeps whole numbers."""
+COUNT_MAX = 10**12
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,9 +62,9 @@ class GuardPlan(_Frozen):
 class ShadowPlan(_Frozen):
     """How long the version only computes beside, and what has to be seen before it answers."""
 
-    bake_s: int = Field(default=DAY_S, ge=0)
-    pairs_min: int = Field(default=1000, ge=0)
-    blocks_min: int = Field(default=0, ge=0)
+    bake_s: int = Field(default=DAY_S, ge=0, le=S_MAX)
+    pairs_min: int = Field(default=1000, ge=0, le=COUNT_MAX)
+    blocks_min: int = Field(default=0, ge=0, le=COUNT_MAX)
     """Time blocks in which labelled pairs were seen."""
 
 
@@ -67,9 +72,9 @@ class StepPlan(_Frozen):
     """One weight. Counts are over the whole canary so far, time is at this weight."""
 
     weight: float = Field(gt=0, le=1)
-    bake_s: int = Field(ge=0)
-    requests_min: int = Field(default=0, ge=0)
-    blocks_min: int = Field(default=0, ge=0)
+    bake_s: int = Field(ge=0, le=S_MAX)
+    requests_min: int = Field(default=0, ge=0, le=COUNT_MAX)
+    blocks_min: int = Field(default=0, ge=0, le=COUNT_MAX)
 
 
 class RolloutPlan(_Frozen):
@@ -81,24 +86,24 @@ class RolloutPlan(_Frozen):
     guards: tuple[GuardPlan, ...] = Field(default=(), max_length=32)
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     """Probability of a false rollback over the whole rollout, shared by the guards."""
-    block_s: int = Field(default=DAY_S, ge=1)
+    block_s: int = Field(default=DAY_S, ge=1, le=S_MAX)
     approvals: tuple[float, ...] = ()
     """Weights that a person has to approve before they are reached."""
     noninferior_from: float = Field(default=1.0, gt=0, le=1)
     """From this weight on, a step is entered only when no guard may be worse than its limit."""
-    lag_s_max: float = Field(default=600.0, gt=0)
+    lag_s_max: float = Field(default=600.0, gt=0, le=S_MAX)
     coverage_gap_max: float = Field(default=0.10, gt=0, le=1)
     """Largest difference between the arms' shares of labelled rows."""
     multiple_exposure_max: float = Field(default=0.01, gt=0, le=1)
     ratio_alpha: float = Field(default=0.01, gt=0, lt=0.5)
     """Level of the sample-ratio mismatch."""
-    breaker_requests_min: int = Field(default=20, ge=1)
+    breaker_requests_min: int = Field(default=20, ge=1, le=COUNT_MAX)
     breaker_error_share: float = Field(default=0.5, gt=0, le=1)
-    breaker_crashes: int = Field(default=2, ge=1)
+    breaker_crashes: int = Field(default=2, ge=1, le=COUNT_MAX)
     """Replicas that may not die in one step."""
-    step_s_max: int | None = Field(default=None, gt=0)
+    step_s_max: int | None = Field(default=None, gt=0, le=S_MAX)
     """A step without a decision for so long halts the rollout; None waits for ever."""
-    keep_warm_s: int = Field(default=DAY_S, ge=0)
+    keep_warm_s: int = Field(default=DAY_S, ge=0, le=S_MAX)
     """How long the replaced version stays loaded after the end."""
 
     @model_validator(mode="after")

@@ -37,6 +37,8 @@ async def two(client: httpx.AsyncClient) -> httpx.AsyncClient:
         ({"plan": {"steps": [{"weight": 0.00005, "bake_s": 1}, {"weight": 1, "bake_s": 1}]}},
          "/plan"),
         ({"plan": {"guards": [{"name": "slow", "kind": "latency"}]}}, "/plan/guards/0"),
+        ({"plan": {"keep_warm_s": 10**15}}, "/plan/keep_warm_s"),
+        ({"plan": {"steps": [{"weight": 1, "bake_s": 10**15}]}}, "/plan/steps/0/bake_s"),
         ({"preset": "reckless"}, "/preset"),
         ({"reason": ""}, "/reason"),
     ],
