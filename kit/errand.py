@@ -1,9 +1,9 @@
 """A coroutine without a task: for what begins thousands of times a second and waits once.
 
-Beginning, waking and ending an asyncio task costs 7 µs (bench/gateway_hot_path), an errand 1.5: it
-runs at once, in whoever begins it, and goes on in its future's callback. Where code wants to be in
-a task (``asyncio.timeout``, libraries that ask for the current one) it says ``await IN_A_TASK``
-first, and the rest runs in one.
+An errand runs at once, in whoever begins it, and goes on in its future's callback: 0.95 µs with the
+future, where a task takes 1.7 and begins a turn of the loop later (uvloop, Python 3.11). Where code
+wants to be in a task (``asyncio.timeout``, libraries that ask for the current one) it says
+``await IN_A_TASK`` first, and the rest runs in one.
 """
 
 import asyncio
