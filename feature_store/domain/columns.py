@@ -1,5 +1,6 @@
 """The values of one view, out of the online store's fields and into columns."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,7 +62,7 @@ class Column:
     """int64 [n] of whole numbers, timestamps and bools (0 where null); None for others."""
 
 
-class Reader:
+class Reader(ABC):
     """Reads one view out of replies."""
 
     width: int
@@ -73,9 +74,11 @@ class Reader:
         self.refs = features
         self.dtypes = view_dtypes(read.view)
 
+    @abstractmethod
     def fields(self, now_us: int) -> Iterable[bytes]:
-        raise NotImplementedError
+        """The fields of an entity's hash that answer at ``now_us``; ``width`` of them."""
 
+    @abstractmethod
     def decode(
         self,
         replies: Sequence[Reply],
@@ -85,7 +88,8 @@ class Reader:
         now_us: int,
         out: dict[str, Column],
     ) -> None:
-        raise NotImplementedError
+        """Put the view's columns into ``out``. Its fields begin at place ``at`` of each reply;
+        ``index`` has each row's reply (−1: none), or is None where row i has reply i."""
 
 
 class LatestReader(Reader):

@@ -1,7 +1,6 @@
 """``POST /v1/features/historical`` and its jobs."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
 import pyarrow as pa
@@ -16,6 +15,7 @@ from feature_store.domain.intake import parse_value
 from feature_store.domain.schema import ARROW_TYPES, INSTANT
 from feature_store.join_as_of import (
     InvalidLabels,
+    Labels,
     join_as_of,
     labels_of,
     no_collision,
@@ -87,10 +87,7 @@ def router(
             raise Problem(ProblemCode.CONTENT_TOO_LARGE, f"At most {rows_max} rows in one job.")
         # what the log holds now is what the job sees, however long it waits
         pin = log.last_seq() if as_of_seq is None else as_of_seq
-        labels = _checked(lambda: labels_of(table, at))
-        _checked(lambda: no_collision(service, labels))
-        for name, dtype in {**service.entity_columns, **service.request_fields}.items():
-            _checked(partial(labels.column, name, dtype, "the retrieval"))
+        labels = _checked(lambda: _labels(service, table, at))
 
         def join(progress: Callable[[int, int], None]) -> pa.Table:
             joined = join_as_of(
@@ -103,6 +100,11 @@ def router(
         except TooManyJobs as error:
             raise Problem(ProblemCode.OVERLOADED, "Too many retrievals wait.") from error
 
+    _follow(routes, jobs)
+    return routes
+
+
+def _follow(routes: APIRouter, jobs: Jobs) -> None:
     @routes.get("/v1/features/jobs/{job_id}")
     async def job(job_id: str, _caller: Annotated[Caller, needs("features:read")]) -> JobAnswer:
         """How far a retrieval is."""
@@ -117,7 +119,14 @@ def router(
         kind = PARQUET_MEDIA_TYPE if found.format == "parquet" else ARROW_MEDIA_TYPE
         return FileResponse(found.path, media_type=kind)
 
-    return routes
+
+def _labels(service: CompiledService, table: pa.Table, at: str) -> Labels:
+    """The labels, with all that the join will need of them."""
+    labels = labels_of(table, at)
+    no_collision(service, labels)
+    for name, dtype in {**service.entity_columns, **service.request_fields}.items():
+        labels.column(name, dtype, "the retrieval")
+    return labels
 
 
 async def _asked(

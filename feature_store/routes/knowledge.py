@@ -54,6 +54,13 @@ def router(
         start_over()
         return {"log_seq": log.last_seq()}
 
+    _histories(routes, catalogue, log, engine, clock)
+    return routes
+
+
+def _histories(
+    routes: APIRouter, catalogue: Catalogue, log: LogReader, engine: HistoricalEngine, clock: Clock
+) -> None:
     @routes.get("/v1/features/keys/{view}")
     async def key_history(
         view: str,
@@ -81,8 +88,6 @@ def router(
             "rows_total": recalled.rows_total,
         }
         return Response(orjson.dumps(body, default=repr), media_type="application/json")
-
-    return routes
 
 
 def view_named(catalogue: Catalogue, name: str) -> View:

@@ -53,7 +53,7 @@ def router(
         wait: Annotated[Literal["applied"] | None, Query()] = None,
     ) -> PushAnswer:
         """Append rows to a source's log. ``wait=applied`` answers once they are online."""
-        pushed = await _refusals(_push(request, source))
+        pushed = await _refusals(_push(pusher, request, source, arrow_bytes_max, rows_max))
         poke()
         applied = False
         if wait == "applied":
@@ -63,40 +63,46 @@ def router(
                 applied = True
             except TimeoutError:
                 applied = False  # the rows are in the log and will be applied
-        listed = [
-            {"row": one.row, "reason": one.reason}
-            for one in pushed.quarantined[:QUARANTINE_LISTED_MAX]
-        ]
-        return PushAnswer(
-            accepted=pushed.accepted,
-            duplicates=pushed.duplicates,
-            quarantined=listed,
-            quarantined_total=len(pushed.quarantined),
-            last_seq=pushed.last_seq,
-            applied=applied,
-        )
-
-    async def _push(request: Request, source: str | None) -> Pushed:
-        media_type = request.headers.get("content-type", "").partition(";")[0]
-        if media_type == ARROW_MEDIA_TYPE:
-            table = _arrow(await bounded_body(request, arrow_bytes_max))
-            return await pusher.push_table(_named(source), table)
-        if media_type != "application/json":
-            raise Problem(
-                ProblemCode.UNSUPPORTED_MEDIA_TYPE,
-                f"Send application/json or {ARROW_MEDIA_TYPE}.",
-            )
-        body = json_body(request.scope)
-        if not isinstance(body, dict) or not isinstance(body.get("rows"), list):
-            raise Problem(ProblemCode.INVALID_INPUT, "Send an object with source and rows.")
-        if len(body["rows"]) > rows_max:
-            raise Problem(
-                ProblemCode.CONTENT_TOO_LARGE, f"At most {rows_max} rows; send Arrow for more."
-            )
-        name = body.get("source", body.get("view", source))
-        return await pusher.push_rows(_named(name), body["rows"])
+        return _answer(pushed, applied=applied)
 
     return routes
+
+
+async def _push(
+    pusher: Pusher, request: Request, source: str | None, arrow_bytes_max: int, rows_max: int
+) -> Pushed:
+    media_type = request.headers.get("content-type", "").partition(";")[0]
+    if media_type == ARROW_MEDIA_TYPE:
+        table = _arrow(await bounded_body(request, arrow_bytes_max))
+        return await pusher.push_table(_named(source), table)
+    if media_type != "application/json":
+        raise Problem(
+            ProblemCode.UNSUPPORTED_MEDIA_TYPE,
+            f"Send application/json or {ARROW_MEDIA_TYPE}.",
+        )
+    body = json_body(request.scope)
+    if not isinstance(body, dict) or not isinstance(body.get("rows"), list):
+        raise Problem(ProblemCode.INVALID_INPUT, "Send an object with source and rows.")
+    if len(body["rows"]) > rows_max:
+        raise Problem(
+            ProblemCode.CONTENT_TOO_LARGE, f"At most {rows_max} rows; send Arrow for more."
+        )
+    name = body.get("source", body.get("view", source))
+    return await pusher.push_rows(_named(name), body["rows"])
+
+
+def _answer(pushed: Pushed, *, applied: bool) -> PushAnswer:
+    listed = [
+        {"row": one.row, "reason": one.reason} for one in pushed.quarantined[:QUARANTINE_LISTED_MAX]
+    ]
+    return PushAnswer(
+        accepted=pushed.accepted,
+        duplicates=pushed.duplicates,
+        quarantined=listed,
+        quarantined_total=len(pushed.quarantined),
+        last_seq=pushed.last_seq,
+        applied=applied,
+    )
 
 
 def _named(source: Any) -> str:
