@@ -64,4 +64,9 @@ class InferenceSettings(ServiceSettings):
         default=False,
         description="Answer /v2 without the service token; for a loopback address only.",
     )
-    partitions: int = Field(default=1, ge=1, le=64, description="Streams of the served log.")
+    partitions: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Streams of the served log; batches are dealt out to them in turn.",
+    )

@@ -29,15 +29,15 @@ class RedisStream:
     async def add(self, records: Sequence[SpoolRecord]) -> None:
         """Append entries; after an error some may have been added."""
         replies = await self._adding.execute_many(
-            [("XADD", self._stream(record), "*", *_fields(record)) for record in records]
+            [
+                ("XADD", stream, "*", "p", producer, "s", seq, "d", record.payload)
+                for record in records
+                for stream, producer, seq in [dealt(record, self._partitions)]
+            ]
         )
         for reply in replies:
             if isinstance(reply, RedisError):
                 raise reply
-
-    def _stream(self, record: SpoolRecord) -> str:
-        partition = record.seq % self._partitions
-        return f"{STREAM}:{partition}" if partition else STREAM
 
     async def acknowledged(self) -> bool:
         """Wait until everything added since ``begin`` is in the server's file on disk.
@@ -63,8 +63,17 @@ class RedisStream:
         return self.aof
 
 
-def _fields(record: SpoolRecord) -> tuple[str | int | bytes, ...]:
-    return ("p", record.producer, "s", record.seq, "d", record.payload)
+def dealt(record: SpoolRecord, partitions: int) -> tuple[str, str, int]:
+    """The stream, the producer and the sequence number under which a record is added.
+
+    Records are dealt out in turn. In each partition a producer has a name and a sequence of its
+    own, from 1 without gaps: a reader of one sees no other, and must see what is missing in its.
+    """
+    if partitions == 1:
+        return STREAM, record.producer, record.seq
+    turn, partition = divmod(record.seq, partitions)
+    stream = f"{STREAM}:{partition}" if partition else STREAM
+    return stream, f"{record.producer}.{partition}", turn + (partition > 0)
 
 
 def _run_of(info: bytes) -> bytes:
