@@ -1,10 +1,12 @@
 """Publish: a manifest and its files become a version, or are refused with everything wrong."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
+import orjson
 from pydantic import ValidationError
 
 from contracts.identity import Caller
@@ -131,6 +133,7 @@ def _answer(record: VersionRecord, advice: list[str]) -> dict[str, Any]:
 
 
 def _understood(manifest_json: bytes, model: str) -> Manifest:
+    _check_numbers(manifest_json)
     try:
         manifest = Manifest.model_validate_json(manifest_json)
     except ValidationError as invalid:
@@ -153,6 +156,17 @@ def _understood(manifest_json: bytes, model: str) -> Manifest:
     if manifest.model != model:
         raise Problem(ProblemCode.INVALID_INPUT, "The manifest names another model than the path.")
     return manifest
+
+
+def _check_numbers(manifest_json: bytes) -> None:
+    """Only what JSON has: a NaN or an infinity could be stored, and never be read again."""
+    try:
+        json.dumps(orjson.loads(manifest_json), allow_nan=False)
+    except ValueError as torn:
+        raise Problem(
+            ProblemCode.INVALID_INPUT,
+            "The manifest is not JSON (UTF-8, finite numbers; no NaN, no Infinity).",
+        ) from torn
 
 
 def _incomplete(missing: list[str]) -> Problem:

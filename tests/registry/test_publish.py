@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import onnx
+import orjson
 import pytest
 from onnx import TensorProto
 
@@ -216,3 +217,21 @@ async def test_a_body_that_is_no_version_is_a_problem_and_no_failure(
         status,
         "application/problem+json",
     )
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e400"])
+@pytest.mark.parametrize("place", ['"mae":', '"trees":', '"cache_ttl_s":'])
+async def test_a_number_that_is_none_is_refused_and_harms_no_other_version(
+    client: httpx.AsyncClient, number: str, place: str
+) -> None:
+    await publish(client)
+    text = orjson.dumps(manifest_of(cache_ttl_s=7)).decode()
+    before, after = text.split(place)
+    rest = after.lstrip("0123456789.")
+    files = {
+        "manifest": f"{before}{place}{number}{rest}".encode(),
+        "model.onnx": doubling_model(5.0),
+    }
+    answer = await client.post("/v1/models/delay/versions", files=files)
+    assert answer.status_code == 422
+    assert len((await client.get("/v1/models/delay")).json()["versions"]) == 1
