@@ -185,6 +185,8 @@ def _import(name: str, again: bool) -> ModuleType:
             raise DefinitionError(
                 f"module {name!r}", f"it cannot be imported ({error})", "Check feature_modules"
             ) from error
+        except SyntaxError as error:
+            raise _not_python(f"module {name!r}", error) from error
     path = Path(name)
     label = f"leadline_features_{path.stem}"
     spec = importlib.util.spec_from_file_location(label, path)
@@ -192,5 +194,13 @@ def _import(name: str, again: bool) -> ModuleType:
         raise DefinitionError(f"file {name!r}", "it is not there", "Check feature_modules")
     module = importlib.util.module_from_spec(spec)
     sys.modules[label] = module  # inspect.getsource of its functions looks here
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        del sys.modules[label]
+        raise _not_python(f"file {name!r}", error) from error
     return module
+
+
+def _not_python(owner: str, error: SyntaxError) -> DefinitionError:
+    return DefinitionError(owner, f"line {error.lineno} is no Python: {error.msg}", "Mend it")

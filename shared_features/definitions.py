@@ -21,7 +21,7 @@ A definition does nothing by itself: ``shared_features.catalogue`` collects and 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from shared_features.dtypes import (
@@ -37,8 +37,16 @@ from shared_features.errors import DefinitionError
 RESERVED = frozenset({"event_time", "created_time", "event_id", "deleted", "ingested_time", "seq"})
 """Names of a row's own fields; no column may take them."""
 
+DURATION_MAX = timedelta(days=36_525)
 AggregateFunction = Literal["count", "sum", "avg", "min", "max", "last"]
 Period = Literal["hour", "day", "week", "month"]
+
+
+def _check_duration(owner: str, name: str, duration: object) -> None:
+    if not isinstance(duration, timedelta):
+        raise DefinitionError(owner, f"{name} is no timedelta", "Write timedelta(days=7)")
+    if duration > DURATION_MAX:  # what is longer would overflow beside an instant
+        raise DefinitionError(owner, f"{name} is longer than a century", "Give a shorter one")
 
 
 def duration_us(duration: timedelta) -> int:
@@ -89,6 +97,8 @@ class Source:
                     f"the column {column!r} has the name of a row's own field",
                     "Rename it",
                 )
+        if self.availability_lag is not None:
+            _check_duration(f"Source {self.name!r}", "availability_lag", self.availability_lag)
         if self.availability_lag is not None and self.availability_lag < timedelta(0):
             raise DefinitionError(
                 f"Source {self.name!r}",
@@ -141,6 +151,8 @@ class FeatureView:
                     "Add the column to the source, or correct the view's dtype",
                 )
         _check_keys(owner, self.entity, self.source)
+        if self.max_age is not None:
+            _check_duration(owner, "max_age", self.max_age)
         if self.max_age is not None and self.max_age < timedelta(0):
             raise DefinitionError(owner, "max_age is negative", "Use None for unlimited")
 
@@ -159,6 +171,13 @@ class Aggregate:
 
     function: AggregateFunction
     column: str | None = None
+
+    def __post_init__(self) -> None:
+        known = get_args(AggregateFunction)
+        if self.function not in known:
+            raise DefinitionError(
+                "Aggregate", f"{self.function!r} is no function", f"Use one of {', '.join(known)}"
+            )
 
     @staticmethod
     def count(column: str | None = None) -> "Aggregate":
@@ -227,6 +246,7 @@ class WindowView:
     def __post_init__(self) -> None:
         owner = f"WindowView {self.name!r}"
         _check_window(owner, self.name, self.entity, self.source, self.features)
+        _check_duration(owner, "window", self.window)
         if self.window <= timedelta(0):
             raise DefinitionError(owner, "the window is not positive", "Give a duration")
 

@@ -2,7 +2,10 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +17,7 @@ from shared_features import (
     FeatureView,
     Source,
     WindowView,
+    load_catalogue,
 )
 
 PLANE = Entity("plane", {"tailnum": "string"})
@@ -65,6 +69,39 @@ def test_a_sum_of_strings_is_refused() -> None:
 def test_a_window_of_no_length_is_refused() -> None:
     with pytest.raises(DefinitionError, match="not positive"):
         WindowView("w", PLANE, ARRIVALS, timedelta(0), {"n": Aggregate.count()})
+
+
+def make_lag(duration: Any) -> object:
+    return Source("s", {"x": "int64"}, duration)
+
+
+def make_age(duration: Any) -> object:
+    return FeatureView("v", PLANE, {"delay": "int64"}, ARRIVALS, duration)
+
+
+def make_window(duration: Any) -> object:
+    return WindowView("w", PLANE, ARRIVALS, duration, {"n": Aggregate.count()})
+
+
+@pytest.mark.parametrize("make", [make_lag, make_age, make_window])
+@pytest.mark.parametrize("duration", [5, "7d", timedelta.max])
+def test_a_duration_is_a_timedelta_of_at_most_a_century(
+    make: Callable[[Any], object], duration: Any
+) -> None:
+    with pytest.raises(DefinitionError, match=r"no timedelta|longer than a century"):
+        make(duration)
+
+
+def test_an_aggregate_is_one_of_those_there_are() -> None:
+    with pytest.raises(DefinitionError, match="'median' is no function"):
+        Aggregate("median", "delay")  # type: ignore[arg-type]
+
+
+def test_a_file_that_is_no_python_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("x = 1\ndef broken(:\n")
+    with pytest.raises(DefinitionError, match=r"mine.py.*line 2 is no Python"):
+        load_catalogue([str(file)])
 
 
 def test_a_calendar_window_names_a_zone_that_exists() -> None:

@@ -1,6 +1,5 @@
-"""``leadline features``: what is read from the command line and from files."""
+"""``leadline features``: what is read from the command line."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -9,8 +8,6 @@ from click.testing import CliRunner
 
 from leadline.cli import main
 from leadline.commands.features import entity_row
-
-AT = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 def test_an_entity_row_is_json_or_pairs() -> None:
