@@ -40,7 +40,8 @@ class Gathering:
     def _flush(self) -> None:
         if self._parts:
             data, self._parts = b"".join(self._parts), []
-            self._transport.write(data)
+            if not self._transport.is_closing():  # the client may have left in this very turn
+                self._transport.write(data)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

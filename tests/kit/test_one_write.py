@@ -91,6 +91,15 @@ async def test_what_one_turn_writes_is_one_write() -> None:
     assert wire.told == [b"head body", b"bye", "close"]
 
 
+async def test_nothing_is_written_to_a_client_that_left_in_the_same_turn() -> None:
+    wire = Wire()
+    gathering = Gathering(wire, asyncio.get_running_loop())
+    gathering.write(b"late")
+    wire.close()
+    await asyncio.sleep(0)
+    assert wire.told == ["close"]
+
+
 async def test_answers_arrive_whole_and_in_order(socket: str) -> None:
     found = await exchange(socket, "/", "/large", "/")
     assert found.count(b"HTTP/1.1 200 OK") == 3
