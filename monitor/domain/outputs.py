@@ -1,74 +1,14 @@
-"""Silent errors of a model's output: stuck, saturated, or answering only one thing."""
+"""Silent errors of a model's output: stuck, or deciding the same whatever it is asked."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.domain.edges import Floats, Ints
+from contracts.profile import BaselineProfile
+from monitor.domain.edges import Ints
+from monitor.domain.season import hour_of_week
 
-SATURATED = 0.999
 STUCK_P = 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Runs of the same output in serving order; ``a + b`` merges, a before b."""
-
-    rows: int = 0
-    head: int = 0
-    tail: int = 0
-    longest: int = 0
-    first: float = math.nan
-    last: float = math.nan
-
-    def __add__(self, other: "Run") -> "Run":
-        if self.rows == 0 or other.rows == 0:
-            return other if self.rows == 0 else self
-        joined = self.tail + other.head if self.last == other.first else 0
-        whole, others = self.head == self.rows, other.head == other.rows
-        return Run(
-            rows=self.rows + other.rows,
-            head=joined if whole and joined else self.head,
-            tail=joined if others and joined else other.tail,
-            longest=max(self.longest, other.longest, joined),
-            first=self.first,
-            last=other.last,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class OutputHealth:
-    """``stuck_p`` is the chance of so long a run among independent outputs."""
-
-    rows: int
-    longest_run: int
-    stuck_p: float
-    saturated_share: float
-    mode_share: float
-    entropy: float
-    """Of the predicted classes, in nats."""
-
-    @property
-    def stuck(self) -> bool:
-        """The output is constant for longer than chance allows."""
-        return self.stuck_p < STUCK_P
-
-
-def run_of(outputs: Floats) -> Run:
-    """Runs of ``outputs`` [n] (scores, exactly equal) in the order served."""
-    if len(outputs) == 0:
-        return Run()
-    breaks = np.flatnonzero(outputs[1:] != outputs[:-1]) + 1
-    lengths = np.diff(np.concatenate([[0], breaks, [len(outputs)]]))
-    return Run(
-        rows=len(outputs),
-        head=int(lengths[0]),
-        tail=int(lengths[-1]),
-        longest=int(lengths.max()),
-        first=float(outputs[0]),
-        last=float(outputs[-1]),
-    )
 
 
 def run_p(longest: int, rows: int, share: float) -> float:
@@ -81,21 +21,36 @@ def run_p(longest: int, rows: int, share: float) -> float:
     return -math.expm1(-expected)
 
 
-def output_health(
-    run: Run, predicted_counts: Ints, saturated: int, baseline_mode_share: float
-) -> OutputHealth:
-    """``predicted_counts`` [classes]; ``saturated`` counts confidences ≥ 0.999;
-    ``baseline_mode_share`` is the share of the commonest exact score in the baseline."""
-    rows = run.rows
-    total = int(predicted_counts.sum())
-    return OutputHealth(
-        rows=rows,
-        longest_run=run.longest,
-        stuck_p=run_p(run.longest, rows, baseline_mode_share),
-        saturated_share=saturated / rows if rows else 0.0,
-        mode_share=float(predicted_counts.max(initial=0)) / total if total else 0.0,
-        entropy=entropy(predicted_counts),
-    )
+def usual_positive_share(profile: BaselineProfile, hour: int) -> float | None:
+    """Share of rows decided positive that is usual in this hour (since 1970): the validation
+    decisions' share, moved by how much more often the truth is positive at this hour of the week.
+    None where the profile has no decisions."""
+    known = profile.quality.confusion if profile.quality else None
+    if known is None or not sum(map(sum, known)):
+        return None
+    share = (known[0][1] + known[1][1]) / sum(map(sum, known))
+    rated = [rate for rate in profile.hours if rate.positive_rate is not None]
+    positives = sum(rate.rows * (rate.positive_rate or 0.0) for rate in rated)
+    here = next((r.positive_rate for r in rated if r.hour_of_week == hour_of_week(hour)), None)
+    if here is None or positives == 0:
+        return share
+    return min(1.0, share * here * sum(rate.rows for rate in rated) / positives)
+
+
+def mode_share(counts: Ints) -> float:
+    """Share of the commonest of ``counts`` [classes]; 0 without rows."""
+    total = int(counts.sum())
+    return float(counts.max(initial=0)) / total if total else 0.0
+
+
+def same_decision_p(counts: Ints, positive_share: float) -> float:
+    """Chance that all rows are decided alike, as they are in ``counts`` [classes] (1 where they
+    are not), if each is decided positive with this share."""
+    rows = int(counts.sum())
+    if rows == 0 or mode_share(counts) < 1:
+        return 1.0
+    kept = positive_share if counts.argmax() == 1 else 1 - positive_share
+    return float(kept**rows)
 
 
 def entropy(counts: Ints) -> float:

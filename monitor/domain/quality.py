@@ -14,9 +14,6 @@ from monitor.domain import rates, scoring
 from monitor.domain.edges import Floats, Ints
 from monitor.domain.scoring import Bools
 
-COMPLETENESS_MIN = 0.8
-"""Below this share of labelled rows a week's accuracy is not judged."""
-
 
 @dataclass(frozen=True, slots=True)
 class Estimate:

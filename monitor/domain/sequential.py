@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special
+from scipy import special
 
 from monitor.domain.edges import Floats, Ints
 
@@ -147,26 +147,6 @@ def t_log_e(differences: Floats, margin: float, prior: float = PRIOR_BLOCKS) -> 
     scale = math.sqrt(left / k * prior / (1 + k * prior))
     positive = float(special.stdtr(k, middle * shrink / scale))
     return factor + math.log(max(2 * positive, 1e-300))
-
-
-def proportion_interval(
-    successes: int, rows: int, alpha: float, prior: tuple[float, float] = (0.5, 0.5)
-) -> tuple[float, float]:
-    """Beta-binomial confidence sequence of a share."""
-    if rows == 0:
-        return 0.0, 1.0
-    a, b = prior
-    failures = rows - successes
-    mixed = float(special.betaln(successes + a, failures + b) - special.betaln(a, b))
-
-    def wealth(share: float) -> float:
-        fair = float(special.xlogy(successes, share) + special.xlog1py(failures, -share))
-        return mixed - fair - math.log(1 / alpha)
-
-    best = successes / rows
-    low = 0.0 if successes == 0 else float(optimize.brentq(wealth, 1e-300, best))
-    high = 1.0 if failures == 0 else float(optimize.brentq(wealth, best, 1 - 1e-16))
-    return low, high
 
 
 def ratio_log_e(

@@ -166,10 +166,28 @@ class Witness:
             "stuck", "page", float(chance < outputs.STUCK_P) if ok >= 20 else None,
             f"all {ok} answers are the same number; chance {chance:.1g}",
         )  # fmt: skip
+        yield from self._decisions(volume, profile)
         saturated = volume.count("saturated") / ok if ok else 0.0
         yield self._see(
             "saturated", "info", saturated / 0.5 if ok >= 20 else None,
             f"{saturated:.1%} of {ok} answers have a confidence of 0.999 or more",
+        )  # fmt: skip
+
+    def _decisions(self, volume: Volume, profile: BaselineProfile | None) -> Iterator[Sighting]:
+        """One decision for everything, in an hour that usually brings both."""
+        share = None
+        if profile is not None:
+            share = outputs.usual_positive_share(profile, self._window.from_hour)
+        classes = volume.classes
+        decided = int(classes.sum())
+        if share is None:
+            return
+        chance = outputs.same_decision_p(classes, share)
+        yield self._see(
+            "one_decision", "info", float(chance < outputs.STUCK_P) if decided >= 20 else None,
+            f"{outputs.mode_share(classes):.0%} of {decided} decisions are the same (entropy "
+            f"{outputs.entropy(classes):.2f} nats) where {share:.0%} positive ones are usual at "
+            f"this hour of the week; chance {chance:.1g}",
         )  # fmt: skip
 
     def quality(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from contracts.profile import BaselineProfile, CategoricalProfile
 from contracts.served import CACHED, DEGRADED, EXPLORED, OUTCOMES, STATUSES
+from monitor.domain import outputs
 from monitor.domain.edges import Floats, Ints
 from monitor.domain.reference import Reference, reference_of
 from monitor.domain.rows import HOUR_US, Rows
@@ -246,4 +247,11 @@ def volume_facts(volume: Volume) -> dict[str, Any]:
         at = int(np.searchsorted(upto, upto[-1] * quantile / 100))
         known = upto[-1] > 0 and at < len(LATENCY_EDGES_US)
         facts[f"latency_p{quantile}_ms"] = float(LATENCY_EDGES_US[at]) / 1000 if known else None
-    return {**facts, "classes": volume.classes.tolist()}
+    ok = volume.count("ok")
+    return {
+        **facts,
+        "classes": volume.classes.tolist(),
+        "mode_share": outputs.mode_share(volume.classes),
+        "decision_entropy": outputs.entropy(volume.classes),
+        "score_entropy": volume.total("entropy") / ok if ok else None,
+    }

@@ -1,6 +1,6 @@
 """Silent errors of outputs."""
 
-import itertools
+import math
 
 import numpy as np
 import pytest
@@ -8,53 +8,56 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from contracts.profile import BaselineProfile, HourRate
 from monitor.domain import outputs
+from tests.monitor.world import NOW_US, baseline_bytes
 
-OUTPUTS = st.lists(st.integers(0, 2), max_size=30)
-
-
-@given(OUTPUTS, OUTPUTS, OUTPUTS)
-def test_runs_merge_in_any_grouping(a: list[int], b: list[int], c: list[int]) -> None:
-    runs = [outputs.run_of(np.array(part, dtype=float)) for part in (a, b, c)]
-    whole = outputs.run_of(np.array(a + b + c, dtype=float))
-    left, right = (runs[0] + runs[1]) + runs[2], runs[0] + (runs[1] + runs[2])
-    for merged in (left, right):
-        assert (merged.rows, merged.head, merged.tail, merged.longest) == (
-            whole.rows,
-            whole.head,
-            whole.tail,
-            whole.longest,
+HOUR = NOW_US // 3_600_000_000
+"""A Monday, 00Z."""
+PROFILE = BaselineProfile.model_validate_json(baseline_bytes())
+SEASONAL = PROFILE.model_copy(
+    update={
+        "hours": tuple(
+            HourRate(hour_of_week=hour, rows=100, positive_rate=0.4 if hour < 12 else 0.2)
+            for hour in range(24)
         )
-    lengths = [len(list(group)) for _, group in itertools.groupby(a + b + c)]
-    assert whole.longest == max(lengths, default=0)
+    }
+)
 
 
 def test_the_chance_of_a_long_run_is_near_the_simulated_one() -> None:
     rng = np.random.default_rng(60)
-    longest = [
-        outputs.run_of((rng.random(500) < 0.5).astype(np.float64)).longest for _ in range(2000)
-    ]
-    # A run of either value: twice the chance of a run of the mode, for small chances.
+    drawn = rng.random((2000, 500)) < 0.5
+    longest = [max(map(len, "".join("01"[v] for v in row.tolist()).split("0"))) for row in drawn]
     simulated = np.mean(np.array(longest) >= 14)
-    assert 2 * outputs.run_p(14, 500, 0.5) == pytest.approx(simulated, abs=0.02)
+    assert outputs.run_p(14, 500, 0.5) == pytest.approx(simulated, abs=0.01)
 
 
-def test_a_constant_output_is_stuck_and_a_varying_one_is_not() -> None:
-    counts = np.array([500, 0])
-    stuck = outputs.output_health(outputs.run_of(np.full(500, 0.3)), counts, 0, 0.01)
-    assert stuck.stuck
-    varied = outputs.run_of(np.random.default_rng(61).random(500))
-    assert not outputs.output_health(varied, np.array([260, 240]), 0, 0.01).stuck
+def test_what_is_usual_follows_the_hour_of_the_week() -> None:
+    assert PROFILE.quality is not None
+    (tn, fp), (fn, tp) = PROFILE.quality.confusion or ((0, 0), (0, 0))
+    share = (fp + tp) / (tn + fp + fn + tp)
+    assert outputs.usual_positive_share(PROFILE, HOUR) == pytest.approx(share)
+    morning = outputs.usual_positive_share(SEASONAL, HOUR)
+    evening = outputs.usual_positive_share(SEASONAL, HOUR + 20)
+    assert morning == pytest.approx(share * 4 / 3)
+    assert evening == pytest.approx(share * 2 / 3)
+    assert outputs.usual_positive_share(PROFILE.model_copy(update={"quality": None}), HOUR) is None
 
 
-def test_saturation_mode_and_entropy_are_shares() -> None:
-    found = outputs.output_health(outputs.run_of(np.arange(10.0)), np.array([9, 1]), 4, 0.1)
-    assert (found.saturated_share, found.mode_share) == (0.4, 0.9)
-    assert found.entropy == pytest.approx(stats.entropy([0.9, 0.1]) + 1 / 20)
-    assert outputs.entropy(np.array([5000, 5000])) == pytest.approx(np.log(2))
+@given(st.integers(1, 60), st.floats(0.05, 0.95))
+def test_one_decision_for_all_is_as_likely_as_the_binomial_law_says(n: int, share: float) -> None:
+    none, every = np.array([n, 0]), np.array([0, n])
+    law = stats.binom(n, share)
+    assert outputs.same_decision_p(none, share) == pytest.approx(law.pmf(0))
+    assert outputs.same_decision_p(every, share) == pytest.approx(law.pmf(n))
+    assert outputs.same_decision_p(np.array([n, 1]), share) == 1
+
+
+def test_mode_and_entropy_of_decisions() -> None:
+    assert outputs.mode_share(np.array([9, 1])) == 0.9
+    assert outputs.entropy(np.array([9, 1])) == pytest.approx(stats.entropy([0.9, 0.1]) + 1 / 20)
+    assert outputs.entropy(np.array([5000, 5000])) == pytest.approx(math.log(2))
     assert outputs.entropy(np.array([0, 0])) == 0
-
-
-def test_nothing_served_is_healthy() -> None:
-    found = outputs.output_health(outputs.Run(), np.array([0, 0]), 0, 0.1)
-    assert (found.rows, found.stuck, found.mode_share) == (0, False, 0.0)
+    assert outputs.mode_share(np.array([0, 0])) == 0
+    assert outputs.same_decision_p(np.array([0, 0]), 0.5) == 1

@@ -165,24 +165,6 @@ def test_two_blocks_or_fewer_conclude_nothing_at_one_percent() -> None:
     assert sequential.t_log_e(np.zeros(5), 0.0) == 0.0
 
 
-@given(st.integers(1, 2000), st.data())
-def test_the_proportion_sequence_contains_the_fixed_interval(
-    rows: int, data: st.DataObject
-) -> None:
-    successes = data.draw(st.integers(0, rows))
-    low, high = sequential.proportion_interval(successes, rows, 0.05)
-    fixed = stats.binomtest(successes, rows).proportion_ci(0.95, method="wilson")
-    assert 0 <= low <= successes / rows <= high <= 1
-    assert high - low > 0.95 * (fixed.high - fixed.low)
-
-
-def test_the_proportion_sequence_ends_where_the_beta_binomial_wealth_is_one_over_alpha() -> None:
-    low, high = sequential.proportion_interval(30, 400, 0.05)
-    mixed = stats.betabinom.pmf(30, 400, 0.5, 0.5)
-    for end in (low, high):
-        assert mixed / stats.binom.pmf(30, 400, end) == pytest.approx(20, rel=1e-6)
-
-
 def test_the_ratio_e_value_is_scipys_dirichlet_multinomial_against_the_multinomial() -> None:
     counts, shares = [60, 30, 25], [0.5, 0.3, 0.2]
     prior = sequential.SRM_CONCENTRATION * np.array(shares)
