@@ -12,6 +12,9 @@ from registry.domain.rollout import Rollout
 from registry.domain.version import VersionRecord
 from registry.ports import Ledger, Transaction
 
+MODEL_CHARS_MAX = 63
+"""What a model's name may have; who is refused may have named anything."""
+
 
 @dataclass(frozen=True, slots=True)
 class Expected:
@@ -35,14 +38,19 @@ async def permit(ledger: Ledger, caller: Caller, scope: str, action: str, subjec
     """Raises ``Problem`` unless the caller holds ``scope``; the attempt is in the audit log."""
     if caller.may(scope):
         return
-    act = Act(
-        actor=caller.principal,
-        action=f"{action}_refused",
-        model=subject.partition("/")[0],
-        subject=subject,
-        reason=f"lacks the scope {scope}",
-    )
-    await ledger.write(lambda tx: tx.record(act))
+
+    def keep(tx: Transaction) -> None:
+        known = tx.rollout(subject) or tx.experiment(subject)
+        act = Act(
+            actor=caller.principal,
+            action=f"{action}_refused",
+            model=known.model if known else subject.partition("/")[0][:MODEL_CHARS_MAX],
+            subject=subject,
+            reason=f"lacks the scope {scope}",
+        )
+        tx.record(act)
+
+    await ledger.write(keep)
     raise Problem(ProblemCode.FORBIDDEN, f"This needs the scope {scope}.")
 
 

@@ -3,7 +3,7 @@
 from hashlib import sha256
 from typing import Annotated
 
-from fastapi import Depends, Header, Query, Request
+from fastapi import Depends, Header, Path, Query, Request
 
 from contracts.identity import Caller
 from contracts.problems import ProblemCode
@@ -17,6 +17,8 @@ Somebody = Annotated[Caller, PROVEN]
 """Where the verb asks for the scope, and a refusal goes into the audit log."""
 Writer = Annotated[Caller, needs("registry:write")]
 Platform = Annotated[Caller, needs("admin")]
+ActId = Annotated[str, Path(max_length=128)]
+"""Of a rollout or an experiment."""
 DryRun = Annotated[bool, Query(description="Do all of it, keep none of it, and show the result.")]
 
 

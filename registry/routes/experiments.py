@@ -7,7 +7,7 @@ from pydantic import Field
 
 from registry.domain.experiment import Experiment, ExperimentPlan
 from registry.experiment import Experiments
-from registry.routes.asking import DryRun, IdempotencyKey, IfMatch, Reader, Somebody, etag
+from registry.routes.asking import ActId, DryRun, IdempotencyKey, IfMatch, Reader, Somebody, etag
 from registry.routes.rollouts import ReasonIn
 
 
@@ -45,7 +45,7 @@ def router(experiments: Experiments) -> APIRouter:
         return {"experiments": await experiments.pages(model)}
 
     @routes.get("/experiments/{experiment_id}")
-    async def page(experiment_id: str, response: Response, _caller: Reader) -> Experiment:
+    async def page(experiment_id: ActId, response: Response, _caller: Reader) -> Experiment:
         """One experiment with what its arms show; its ETag goes into ``If-Match``."""
         found = await experiments.page(experiment_id)
         response.headers["etag"] = etag(found.revision)
@@ -53,7 +53,7 @@ def router(experiments: Experiments) -> APIRouter:
 
     @routes.post("/experiments/{experiment_id}/stop")
     async def stop(
-        experiment_id: str,
+        experiment_id: ActId,
         body: ReasonIn,
         response: Response,
         caller: Somebody,

@@ -11,7 +11,7 @@ from registry.domain.plan import RolloutPlan, preset_plan
 from registry.domain.version import VersionRecord
 from registry.roll_back import RollBack
 from registry.roll_out import Deed, RollOut
-from registry.routes.asking import DryRun, IdempotencyKey, IfMatch, Reader, Somebody, etag
+from registry.routes.asking import ActId, DryRun, IdempotencyKey, IfMatch, Reader, Somebody, etag
 from registry.routes.models import ModelName, Version
 
 Reasoned = Annotated[str, Field(min_length=3, max_length=1000)]
@@ -99,14 +99,14 @@ def _add_pages(routes: APIRouter, describe: Describe) -> None:
         return {"rollouts": await describe.rollouts(model, active=active)}
 
     @routes.get("/rollouts/{rollout_id}")
-    async def rollout(rollout_id: str, response: Response, _caller: Reader) -> dict[str, Any]:
+    async def rollout(rollout_id: ActId, response: Response, _caller: Reader) -> dict[str, Any]:
         """One rollout with its evidence and verdict; its ETag goes into ``If-Match``."""
         answer = await describe.rollout(rollout_id)
         response.headers["etag"] = etag(answer["revision"])
         return answer
 
     @routes.get("/rollouts/{rollout_id}/decisions")
-    async def decisions(rollout_id: str, _caller: Reader) -> dict[str, Any]:
+    async def decisions(rollout_id: ActId, _caller: Reader) -> dict[str, Any]:
         """Every verdict that said something new, oldest first."""
         return {"decisions": await describe.decisions(rollout_id)}
 
@@ -115,7 +115,7 @@ def _add_verbs(routes: APIRouter, roll_out: RollOut, roll_back: RollBack) -> Non
     # Before the other verbs, whose path would match it, too.
     @routes.post("/rollouts/{rollout_id}/rollback")
     async def rollback(
-        rollout_id: str,
+        rollout_id: ActId,
         body: ReasonIn,
         response: Response,
         caller: Somebody,
@@ -132,7 +132,7 @@ def _add_verbs(routes: APIRouter, roll_out: RollOut, roll_back: RollBack) -> Non
 
     @routes.post("/rollouts/{rollout_id}/{deed}")
     async def act(
-        rollout_id: str,
+        rollout_id: ActId,
         deed: Deed,
         body: ReasonIn,
         response: Response,

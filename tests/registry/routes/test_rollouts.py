@@ -58,6 +58,14 @@ async def test_a_plan_that_contradicts_itself_is_refused_in_words(two: httpx.Asy
     assert "the steps' weights grow and end at 1" in answer.json()["detail"]
 
 
+async def test_an_endless_name_is_refused_before_it_reaches_the_log(two: httpx.AsyncClient) -> None:
+    path = f"/v1/rollouts/{'x' * 1000}/promote"
+    headers = {"if-match": "*", **speaking_as("mallory", "predict")}
+    answer = await two.post(path, json={"reason": "because i can"}, headers=headers)
+    assert answer.status_code == 422
+    assert "mallory" not in (await two.get("/v1/audit")).text
+
+
 async def test_the_careful_preset_is_the_default_and_asks_a_person(two: httpx.AsyncClient) -> None:
     body = {name: value for name, value in START.items() if name != "preset"}
     plan = (await two.post("/v1/rollouts?dry_run=true", json=body)).json()["plan"]
@@ -110,6 +118,7 @@ async def test_no_verb_is_done_without_its_scope(
     assert answer.status_code == 403
     last = (await two.get("/v1/audit")).json()["entries"][-1]
     assert (last["actor"], last["action"].endswith("_refused")) == ("eve", True)
+    assert (last["model"], last["subject"]) == ("delay", "ro-delay-1")
 
 
 @pytest.mark.parametrize(
