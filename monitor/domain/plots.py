@@ -74,6 +74,8 @@ class Frame:
 
 def number(value: float) -> str:
     """Short, for a tick."""
+    if 1_000 <= abs(value) < 1_000_000:  # 1,380 and not 1.38e+03
+        return f"{float(f'{value:.3g}'):,.0f}"
     return f"{value:.3g}"
 
 
