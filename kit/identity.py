@@ -16,9 +16,6 @@ from contracts.identity import (
 from contracts.problems import ProblemCode
 from kit.problems import Problem
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/docs", "/redoc", "/openapi.json"})
-"""What anybody who reaches the port may read; it tells nothing about data."""
-
 
 def caller_of(headers: Headers, service_token: str) -> Caller | None:
     """The caller that these headers prove, or None.
