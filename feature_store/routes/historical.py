@@ -24,7 +24,7 @@ from feature_store.join_as_of import (
 from feature_store.ports import HistoricalEngine, LogReader
 from feature_store.retrieve import Format, Job, Jobs, TooManyJobs
 from feature_store.routes.online import compiled
-from feature_store.routes.push import ARROW_MEDIA_TYPE, bounded_body
+from feature_store.routes.push import ARROW_MEDIA_TYPE, arrow_table, bounded_body
 from kit.identity import needs
 from kit.json_bodies import is_json, json_body
 from kit.problems import Problem
@@ -139,11 +139,7 @@ async def _asked(
 ) -> tuple[pa.Table, CompiledService]:
     media_type = request.headers.get("content-type", "").partition(";")[0]
     if media_type == ARROW_MEDIA_TYPE:
-        body = await bounded_body(request, arrow_bytes_max)
-        try:
-            table = pa.ipc.open_stream(body).read_all()
-        except (pa.ArrowInvalid, OSError) as error:
-            raise Problem(ProblemCode.INVALID_INPUT, "The body is no Arrow IPC stream.") from error
+        table = arrow_table(await bounded_body(request, arrow_bytes_max))
         return table, compiled(catalogue, refs, service, {})
     if not is_json(request.scope):
         detail = f"Send application/json or {ARROW_MEDIA_TYPE}."

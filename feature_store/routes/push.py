@@ -73,7 +73,7 @@ async def _push(
 ) -> Pushed:
     media_type = request.headers.get("content-type", "").partition(";")[0]
     if media_type == ARROW_MEDIA_TYPE:
-        table = _arrow(await bounded_body(request, arrow_bytes_max))
+        table = arrow_table(await bounded_body(request, arrow_bytes_max))
         return await pusher.push_table(_named(source), table)
     if media_type != "application/json":
         raise Problem(
@@ -121,7 +121,8 @@ async def _refusals(pushing: Awaitable[Pushed]) -> Pushed:
         raise Problem(ProblemCode.INVALID_INPUT, f"{text[:1].upper()}{text[1:]}.") from error
 
 
-def _arrow(body: bytes) -> pa.Table:
+def arrow_table(body: bytes) -> pa.Table:
+    """An Arrow IPC stream as a table. Raises ``Problem``."""
     try:
         return pa.ipc.open_stream(body).read_all()
     except (pa.ArrowInvalid, OSError) as error:

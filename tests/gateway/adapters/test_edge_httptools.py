@@ -14,6 +14,7 @@ from gateway.adapters.edge_httptools import EdgeProtocol
 from gateway.domain.exchange import Question, Reply
 from gateway.domain.head import HeadLimits
 from kit.clock import FakeClock
+from tests.gateway.adapters.raw_requests import MALFORMED, TOO_LARGE, TRAILERS
 from tests.gateway.replica import FakeReplica
 from tests.gateway.running import Running, running_gateway
 from tests.polling import until
@@ -39,85 +40,6 @@ def problem_of(answer: bytes) -> str:
     return str(orjson.loads(body)["code"])
 
 
-MALFORMED = [
-    ("no host", b"GET /healthz HTTP/1.1\r\n\r\n"),
-    ("empty host", b"GET /healthz HTTP/1.1\r\nHost:\r\n\r\n"),
-    ("two hosts", b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
-    ("host with a space", b"GET /healthz HTTP/1.1\r\nHost: a b\r\n\r\n"),
-    ("HTTP/0.9", b"GET /healthz\r\n\r\n"),
-    ("HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-    ("HTTP/1.2", b"GET /healthz HTTP/1.2\r\nHost: x\r\n\r\n"),
-    ("absolute form", b"GET http://x/healthz HTTP/1.1\r\nHost: x\r\n\r\n"),
-    ("CONNECT", b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n"),
-    ("asterisk", b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n"),
-    (
-        "CL and TE",
-        (
-            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked"
-            b"\r\n\r\n0\r\n\r\n"
-        ),
-    ),
-    (
-        "TE and CL",
-        (
-            b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 4"
-            b"\r\n\r\n0\r\n\r\n"
-        ),
-    ),
-    (
-        "TE of two codings",
-        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-    ),
-    (
-        "TE unknown",
-        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
-    ),
-    (
-        "TE twice",
-        (
-            b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
-            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
-        ),
-    ),
-    (
-        "space before the colon",
-        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
-    ),
-    (
-        "two lengths",
-        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-    ),
-    ("length list", b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2, 2\r\n\r\n{}"),
-    ("signed length", b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: +2\r\n\r\n{}"),
-    ("negative length", b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: -2\r\n\r\n{}"),
-    (
-        "bad chunk size",
-        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n",
-    ),
-    (
-        "bad chunk end",
-        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}xx0\r\n",
-    ),
-    ("folded header", b"GET /healthz HTTP/1.1\r\nHost: x\r\n folded: 1\r\n\r\n"),
-    ("NUL in a header", b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: a\0b\r\n\r\n"),
-    ("bare line feeds", b"GET /healthz HTTP/1.1\nHost: x\n\n"),
-    (
-        "upgrade",
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-    ),
-    ("escaped dots", b"GET /v1/%2e%2e/healthz HTTP/1.1\r\nHost: x\r\n\r\n"),
-    ("dots", b"GET /v1/../healthz HTTP/1.1\r\nHost: x\r\n\r\n"),
-    ("escaped slash", b"GET /v1%2Fmodels HTTP/1.1\r\nHost: x\r\n\r\n"),
-    ("escaped backslash", b"GET /v1%5cmodels HTTP/1.1\r\nHost: x\r\n\r\n"),
-    ("escaped NUL", b"GET /v1/models%00 HTTP/1.1\r\nHost: x\r\n\r\n"),
-    ("not UTF-8", b"GET /v1/%ff HTTP/1.1\r\nHost: x\r\n\r\n"),
-    ("no escape", b"GET /v1/%zz HTTP/1.1\r\nHost: x\r\n\r\n"),
-    ("two slashes", b"GET //healthz HTTP/1.1\r\nHost: x\r\n\r\n"),
-    ("TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"),
-    ("zeros", b"\0" * 100),
-]
-
-
 async def test_what_could_be_read_in_two_ways_is_refused_and_closed(
     gateway: Running, replica: FakeReplica
 ) -> None:
@@ -127,46 +49,6 @@ async def test_what_could_be_read_in_two_ways_is_refused_and_closed(
         assert len(re.findall(rb"HTTP/1.1 \d{3} ", answer)) == 1, what
         assert (status_of(answer), problem_of(answer)) == (400, "malformed-http"), what
     assert replica.asked == []
-
-
-TOO_LARGE = [
-    (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "uri-too-long"),
-    (b"GET /" + b"a" * 200_000, 414, "uri-too-long"),
-    (
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
-        431,
-        "headers-too-large",
-    ),
-    (
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 101 + b"\r\n",
-        431,
-        "headers-too-large",
-    ),
-    (
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
-        + b"".join(b"X%d: %s\r\n" % (i, b"a" * 4000) for i in range(9))
-        + b"\r\n",
-        431,
-        "headers-too-large",
-    ),
-    (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 300_000, 431, "headers-too-large"),
-    (
-        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 4194305\r\n\r\n",
-        413,
-        "content-too-large",
-    ),
-    (
-        b"POST /v1/keys HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n",
-        413,
-        "content-too-large",
-    ),
-    (
-        b"POST /v1/keys HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-        b"8000\r\n%b\r\n8001\r\n%b\r\n0\r\n\r\n" % (b"a" * 0x8000, b"a" * 0x8001),
-        413,
-        "content-too-large",
-    ),
-]
 
 
 async def test_what_is_too_large_is_refused_before_it_is_read(gateway: Running) -> None:
@@ -237,13 +119,6 @@ async def test_a_chunked_body_is_one_body(gateway: Running, key: str) -> None:
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n"
     answer = await gateway.raw(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
     assert status_of(answer) == 200
-
-
-TRAILERS = [
-    ("a trailer", b"2\r\n{}\r\n0\r\nX-Leadline-Principal: admin\r\n\r\n", "malformed-http"),
-    ("an endless trailer", b"2\r\n{}\r\n0\r\nX: " + b"a" * 400_000, "content-too-large"),
-    ("an endless extension", b"2;" + b"a" * 400_000, "content-too-large"),
-]
 
 
 async def test_a_chunked_body_brings_no_trailers_and_little_besides_its_bytes(
