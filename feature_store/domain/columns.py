@@ -258,7 +258,7 @@ class _Latest:
         """Where ``status`` is not PRESENT; the same for all columns, so computed once."""
         if self._judged is not status:
             self._judged, self._missing = status, status != PRESENT
-            self.any_missing = bool(self._missing.any())
+            self.any_missing = bool(np.count_nonzero(self._missing))
         found: npt.NDArray[np.bool_] = self._missing
         return found
 
@@ -326,7 +326,7 @@ def decode_latest(
         records = layout.decode_fixed(raw)
         take = np.arange(len(raw))
         status = np.zeros(len(raw), np.uint8)
-        nulls = bool(records["_nulls"].any())
+        nulls = bool(np.count_nonzero(records["_nulls"]))
         return _Latest(
             layout, records, raw, take, status, now_us - records["_event"], nulls, gaps, True
         )
@@ -337,5 +337,5 @@ def decode_latest(
     take = np.where(hit, take, 0)
     status = np.where(hit, PRESENT, NOT_FOUND).astype(np.uint8)
     age = np.where(hit, now_us - records["_event"][take], NO_AGE)
-    nulls = bool(records["_nulls"].any())
+    nulls = bool(np.count_nonzero(records["_nulls"]))
     return _Latest(layout, records, raw or [layout.empty], take, status, age, nulls, gaps, False)
