@@ -1,6 +1,8 @@
 """The ledger on SQLAlchemy: SQLite (WAL) embedded, PostgreSQL where copies share it."""
 
 import asyncio
+import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -17,6 +19,7 @@ from registry.ports import Once, Transaction
 T = TypeVar("T")
 
 BUSY_S_MAX = 10.0
+BUSY_POLL_S = 0.005
 SCHEMA_LOCK = 0x1EAD
 """Any number that no other program takes in the same database."""
 
@@ -124,7 +127,8 @@ def _engine(url: str) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:  # sqlite3.Connection behind a proxy
         connection.isolation_level = None  # we say BEGIN ourselves
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        _keep_a_wal(connection)
+        for pragma in ("synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -134,3 +138,17 @@ def _engine(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _keep_a_wal(connection: Any) -> None:
+    """Of copies that start together on a new file, SQLite refuses all but one without waiting."""
+    patience_ends_s = time.monotonic() + BUSY_S_MAX
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > patience_ends_s:
+                raise
+            time.sleep(BUSY_POLL_S)
+        else:
+            return

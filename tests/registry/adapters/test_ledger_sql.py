@@ -85,6 +85,16 @@ def _empty(url: str) -> None:
     engine.dispose()
 
 
+async def test_copies_that_start_together_on_a_new_file_all_open_it(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as executor:
+        for turn in range(60):
+            url = f"sqlite:///{tmp_path / f'{turn}.db'}"
+            copies = [SqlLedger(url, FakeClock(), executor) for _ in range(2)]
+            await asyncio.gather(*(one.open() for one in copies))
+            for one in copies:
+                await one.close()
+
+
 async def test_writers_of_two_copies_wait_for_each_other_and_none_is_lost(
     ledgers: tuple[SqlLedger, SqlLedger],
 ) -> None:
