@@ -87,8 +87,10 @@ def main(*, quick: bool) -> None:
         figures={"seconds": time.perf_counter() - began},
         tables={
             "Alarm days of one model in 90 clean days, at defaults [95 %]": _plain(clean),
-            "Days to name the broken column (found within 14 days), at defaults": at_defaults,
-            "The same at one false alarm day in 90": at_matched,
+            "Days to name the broken column (found within 14 days), at defaults": _plain(
+                at_defaults
+            ),
+            "The same at one false alarm day in 90": _plain(at_matched),
             "Labels that flip: days to find, and false alarms in 90 clean days": labels.table(
                 40 if quick else 400
             ),

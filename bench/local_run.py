@@ -53,7 +53,9 @@ def _leadline(command: str, state: StateDir, *options: str) -> None:
 
 
 def _kill(state: StateDir, client: Client, name: str) -> float:
-    os.kill(int((state.run_dir / f"{name}.pid").read_text()), signal.SIGKILL)
+    pid_file = state.run_dir / f"{name}.pid"
+    killed = pid_file.read_text()
+    os.kill(int(killed), signal.SIGKILL)
     began = time.monotonic()
     while time.monotonic() - began < BACK_S_MAX:
         try:
@@ -61,5 +63,8 @@ def _kill(state: StateDir, client: Client, name: str) -> float:
         except (PlatformAwayError, ProblemError):
             time.sleep(0.01)
         else:
-            return time.monotonic() - began
+            answered_s = time.monotonic() - began
+            while pid_file.read_text() == killed:  # not all are needed for an answer
+                time.sleep(0.01)
+            return answered_s
     raise RuntimeError(f"no answer for {BACK_S_MAX} s after a kill of {name}")

@@ -21,13 +21,13 @@ class MonitorSettings(ServiceSettings):
         description="Name within the consumer group; stable, so that a restart finds its pending.",
     )
     read_entries_max: int = Field(
-        default=2_000, ge=1, le=100_000, description="Entries of one read; bounds memory."
+        default=2_000, ge=1, le=100_000, description="Entries of one command to Redis, at most."
     )
     read_fill_bytes: int = Field(
         default=8 << 20,
-        ge=0,
+        ge=64 << 10,
         le=64 << 20,
-        description="Small entries are read on, read_entries_max at a time, up to so many bytes.",
+        description="About as much is read at a time, whatever the entries' size; bounds memory.",
     )
     read_block_ms: int = Field(default=250, ge=1, le=10_000)
     redis_timeout_ms: int = Field(

@@ -12,13 +12,16 @@ from monitor.ports import Entry, StreamAway
 
 T = TypeVar("T")
 
+FIRST_ENTRIES = 64
+"""What is asked for before the size of any entry is known."""
+
 
 class RedisStream:
     """Port ``EventStream``. After a failed apply: ``start_over``."""
 
     def __init__(
         self, redis: Redis, streams: Sequence[str], consumer: str, clock: Clock, *,
-        entries_max: int, block_ms: int, idle_claim_s: float, fill_bytes: int = 0,
+        entries_max: int, block_ms: int, idle_claim_s: float, fill_bytes: int = 8 << 20,
     ) -> None:  # fmt: skip
         self._redis: Any = redis  # its stubs describe every protocol version's replies at once
         self._streams = tuple(streams)
@@ -28,6 +31,8 @@ class RedisStream:
         self._block_ms = block_ms
         self._idle_claim_s = idle_claim_s
         self._fill_bytes = fill_bytes
+        self._entry_bytes = fill_bytes / FIRST_ENTRIES
+        """How large entries are of late: what came is only known after it was asked for."""
         self._claimed_ns: int | None = None
         self._pending = True
 
@@ -38,8 +43,8 @@ class RedisStream:
     async def read(self) -> list[Entry]:
         """Our pending entries until there are none, then new ones; waits a little when idle.
 
-        New ones are read on while there are more and fewer than ``fill_bytes`` are in hand: a part
-        and a commit cost the same for 2,000 records of one row as for many more.
+        One read is about ``fill_bytes``, of records of one row as of a thousand: small ones are
+        read on, for a part and a commit cost the same for many; of large ones few are asked for.
         """
         await self._claim_idle()
         if self._pending:
@@ -48,20 +53,23 @@ class RedisStream:
                 return found
             self._pending = False
         found = await self._asked(self._read_group(">", block_ms=self._block_ms))
-        taken, size = len(found), sum(len(entry.data) for entry in found)
-        while taken >= self._entries_max and size < self._fill_bytes:
-            more = await self._asked(self._read_group(">", block_ms=None))
-            taken, size = len(more), size + sum(len(entry.data) for entry in more)
+        more, size = found, _bytes_of(found)
+        while more and size < self._fill_bytes:
+            more = await self._asked(self._read_group(">", block_ms=None, held_bytes=size))
+            size += _bytes_of(more)
             found += more
         return found
 
-    async def _read_group(self, start: str, block_ms: int | None, count: int = 0) -> list[Entry]:
+    async def _read_group(
+        self, start: str, block_ms: int | None, count: int = 0, held_bytes: int = 0
+    ) -> list[Entry]:
+        fitting = int((self._fill_bytes - held_bytes) / self._entry_bytes)
         try:
             answer = await self._redis.xreadgroup(
                 GROUP,
                 self._consumer,
                 dict.fromkeys(self._streams, start),
-                count=count or self._entries_max,
+                count=count or max(1, min(self._entries_max, fitting)),
                 block=block_ms,
             )
         except ResponseError as error:
@@ -76,6 +84,8 @@ class RedisStream:
             if gone:  # trimmed by hand while pending: there is nothing to apply
                 await self._redis.xack(name, GROUP, *gone)
             entries += [_entry(name, *item) for item in items if item[1]]
+        if entries:
+            self._entry_bytes = max(1.0, _bytes_of(entries) / len(entries))
         return entries
 
     async def _make_groups(self) -> None:
@@ -209,6 +219,10 @@ class RedisStream:
             raise
         except (RedisError, OSError, TimeoutError) as error:
             raise StreamAway(str(error)) from error
+
+
+def _bytes_of(entries: Iterable[Entry]) -> int:
+    return sum(len(entry.data) for entry in entries)
 
 
 def _id(entry_id: bytes) -> tuple[int, int]:

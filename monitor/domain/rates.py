@@ -7,6 +7,8 @@ from scipy import special
 
 from monitor.domain.edges import Floats, Ints
 
+BLOCK, NEGLIGIBLE = 1_024, 1e-20
+
 
 def wilson(successes: int, rows: int, alpha: float = 0.05) -> tuple[float, float]:
     """Wilson's score interval of a share (Wilson 1927); (0, 1) without rows."""
@@ -33,8 +35,27 @@ def excess_p(
     rows, seen = max(1, round(live_rows / effect)), round(live / effect)
     n, x = baseline_rows / effect, baseline / effect
     a, b = x + 0.5, max(n - x, 0.0) + 0.5
-    tail = _beta_binomial(np.arange(seen, rows + 1), rows, a, b)
+    if seen <= rows * a / (a + b):
+        below = _beta_binomial(np.arange(seen + 1), rows, a, b)
+        return float(1.0 - below[:-1].sum() - 0.5 * below[-1])
+    tail = _tail(seen, rows, a, b)
     return float(min(1.0, tail.sum() - 0.5 * tail[0]))
+
+
+def _tail(seen: int, rows: int, a: float, b: float) -> Floats:
+    """Probabilities of ``seen`` successes and more, as far as they matter to their sum.
+
+    Beyond its mean the mass only falls, but where the baseline had successes only (b < 1).
+    """
+    tail = np.empty(0)
+    block = rows + 1 if b < 1 else BLOCK
+    for first in range(seen, rows + 1, block):
+        tail = np.append(
+            tail, _beta_binomial(np.arange(first, min(first + block, rows + 1)), rows, a, b)
+        )
+        if tail[-1] <= NEGLIGIBLE * tail[0]:
+            break
+    return tail
 
 
 def _beta_binomial(k: Ints, rows: int, a: float, b: float) -> Floats:
