@@ -64,7 +64,7 @@ def _kill(state: StateDir, client: Client, name: str) -> float:
             time.sleep(0.01)
         else:
             answered_s = time.monotonic() - began
-            while pid_file.read_text() == killed:  # not all are needed for an answer
+            while pid_file.read_text() in ("", killed):  # not all are needed for an answer
                 time.sleep(0.01)
             return answered_s
     raise RuntimeError(f"no answer for {BACK_S_MAX} s after a kill of {name}")
