@@ -13,6 +13,11 @@ GuardKind = Literal[
 ]
 
 
+INSTANT_US_MAX = 253_402_300_799_999_999
+"""The end of the year 9999."""
+BLOCK_S_MAX, MARGIN_MAX, SLO_MS_MAX = 3650 * 86_400, 1e6, 1e9
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,12 +30,12 @@ class GuardSpec(_Frozen):
     role: Literal["guard", "signal"] = "guard"
     """A guard may roll back; a signal can only hold."""
     direction: Literal["higher_is_worse", "lower_is_worse"] = "higher_is_worse"
-    margin: float = Field(default=0.0, ge=0)
+    margin: float = Field(default=0.0, ge=0, le=MARGIN_MAX)
     """Tolerated worsening, in ``unit``; for error_rate and latency a tolerated relative risk."""
     unit: str = ""
     alpha: float = Field(gt=0, lt=1)
     """This guard's share of the error budget (already divided among the guards)."""
-    slo_ms: float | None = None
+    slo_ms: float | None = Field(default=None, gt=0, le=SLO_MS_MAX)
     metric: str | None = None
 
 
@@ -39,8 +44,8 @@ class StepWindow(_Frozen):
 
     step: int
     weight: float = Field(ge=0, le=1)
-    from_us: int
-    until_us: int | None = None
+    from_us: int = Field(ge=0, le=INSTANT_US_MAX)
+    until_us: int | None = Field(default=None, ge=0, le=INSTANT_US_MAX)
 
 
 class EvidenceQuery(_Frozen):
@@ -54,7 +59,7 @@ class EvidenceQuery(_Frozen):
     """Shadow: the same request answered by both. Canary: two arms."""
     steps: tuple[StepWindow, ...] = Field(min_length=1, max_length=100)
     guards: tuple[GuardSpec, ...] = Field(min_length=1, max_length=32)
-    block_s: int = Field(default=86_400, ge=1)
+    block_s: int = Field(default=86_400, ge=1, le=BLOCK_S_MAX)
     """Length of the time blocks by which evidence is clustered."""
 
 

@@ -74,7 +74,7 @@ def router(
         feature_service: str | None = None,
         at: str = "event_time",
         mode: Mode = "known",
-        as_of_seq: Annotated[int | None, Query(ge=0)] = None,
+        as_of_seq: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
         statuses: bool = True,
         file_format: Annotated[Format, Query(alias="format")] = "arrow",
     ) -> JobAnswer:

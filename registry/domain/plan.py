@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from contracts.evidence import GuardKind, GuardSpec
+from contracts.evidence import BLOCK_S_MAX, MARGIN_MAX, SLO_MS_MAX, GuardKind, GuardSpec
 
 HOUR_S = 3600
 DAY_S = 86_400
@@ -33,14 +33,14 @@ class GuardPlan(_Frozen):
     kind: GuardKind
     role: Literal["guard", "signal"] = "guard"
     direction: Literal["higher_is_worse", "lower_is_worse"] = "higher_is_worse"
-    margin: float = Field(default=0.0, ge=0)
+    margin: float = Field(default=0.0, ge=0, le=MARGIN_MAX)
     """Worsening beyond which there is harm; for error_rate and latency a relative risk − 1."""
     accept: float | None = Field(default=None, ge=0)
     """Non-inferiority: the harmful end of the interval must lie within this; None: the margin."""
     negligible_rate: float | None = Field(default=None, gt=0, lt=1)
     """error_rate, latency: a bad share that surely is below this is accepted at any ratio."""
     unit: str = Field(default="", max_length=32)
-    slo_ms: float | None = Field(default=None, gt=0)
+    slo_ms: float | None = Field(default=None, gt=0, le=SLO_MS_MAX)
     """latency: an answer slower than this is a bad one."""
     metric: str | None = Field(default=None, max_length=64)
     """business: the name of the event whose value is averaged."""
@@ -86,7 +86,7 @@ class RolloutPlan(_Frozen):
     guards: tuple[GuardPlan, ...] = Field(default=(), max_length=32)
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     """Probability of a false rollback over the whole rollout, shared by the guards."""
-    block_s: int = Field(default=DAY_S, ge=1, le=S_MAX)
+    block_s: int = Field(default=DAY_S, ge=1, le=BLOCK_S_MAX)
     approvals: tuple[float, ...] = ()
     """Weights that a person has to approve before they are reached."""
     noninferior_from: float = Field(default=1.0, gt=0, le=1)

@@ -15,7 +15,9 @@ def router(audit: Audit) -> APIRouter:
     @routes.get("/audit")
     async def entries(
         _caller: Reader,
-        after: Annotated[int, Query(ge=0, description="The cursor: the last seq seen.")] = 0,
+        after: Annotated[
+            int, Query(ge=0, lt=2**63, description="The cursor: the last seq seen.")
+        ] = 0,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         model: Annotated[str | None, Query(max_length=63)] = None,
     ) -> dict[str, Any]:

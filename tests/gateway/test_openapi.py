@@ -5,13 +5,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis.checks import not_a_server_error
-from schemathesis.core.result import Ok
 
 from tests.gateway.replica import FakeReplica
 from tests.gateway.running import Running, make_key, running_gateway
+from tests.openapi import attack
 from tests.polling import until
 
 
@@ -26,34 +23,11 @@ async def admin(
         yield gateway, key
 
 
-def attack(port: int, document: dict[str, object], key: str) -> set[str]:
-    """Send generated requests for every operation; the operations that were tried."""
-    schema = schemathesis.openapi.from_dict(document)
-    tried = set()
-    for result in schema.get_all_operations():
-        assert isinstance(result, Ok)
-        operation = result.ok()
-        tried.add(operation.label)
-
-        @settings(
-            max_examples=15, deadline=None, phases=[Phase.explicit, Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )  # fmt: skip
-        @given(case=operation.as_strategy())
-        def send(case: schemathesis.Case) -> None:
-            response = case.call(
-                base_url=f"http://127.0.0.1:{port}", headers={"X-API-Key": key}, timeout=5
-            )
-            case.validate_response(response, checks=[not_a_server_error])
-
-        send()
-    return tried
-
-
 async def test_no_generated_request_is_a_server_error(admin: tuple[Running, str]) -> None:
     gateway, key = admin
     document = (await gateway.http.get("/openapi.json")).json()
-    tried = await asyncio.to_thread(attack, gateway.port, document, key)
+    url, headers = f"http://127.0.0.1:{gateway.port}", {"X-API-Key": key}
+    tried = await asyncio.to_thread(attack, url, document, headers, examples=15)
     assert {"POST /predict", "POST /v1/keys", "DELETE /v1/keys/{key_id}"} <= tried
 
 

@@ -51,3 +51,8 @@ async def test_an_unreadable_entry_is_named_and_not_shown_as_a_failure_of_ours(
     answer = await client.get(path)
     assert (answer.status_code, answer.json()["broken_at"]) == (409, 1)
     assert "entry 1: cannot be read" in answer.json()["detail"]
+
+
+async def test_a_cursor_that_no_database_could_keep_is_refused(client: httpx.AsyncClient) -> None:
+    assert (await client.get(f"/v1/audit?after={2**63}")).status_code == 422
+    assert (await client.get(f"/v1/audit?after={2**63 - 1}")).json()["entries"] == []
