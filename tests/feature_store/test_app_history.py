@@ -1,6 +1,5 @@
 """Historical jobs, key histories, audits and definitions over HTTP."""
 
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,21 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from kit.clock import FakeClock
-from tests.feature_store.test_app import ARROW, NOW, arrival, ask, push, serving
+from tests.feature_store.over_http import ARROW, NOW, arrival, ask, push, serving
 from tests.polling import until
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock(int(NOW.timestamp()) * 1_000_000)
-
-
-@pytest.fixture
-async def client(
-    tmp_path: Path, redis_url: str, clock: FakeClock
-) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(tmp_path, redis_url, clock) as found:
-        yield found
 
 
 def arrow(rows: list[dict[str, Any]]) -> bytes:

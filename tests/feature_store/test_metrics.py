@@ -6,7 +6,7 @@ import pytest
 
 from kit.clock import FakeClock
 from kit.telemetry import REGISTRY
-from tests.feature_store.test_app import NOW, arrival, serving
+from tests.feature_store.over_http import NOW, arrival, serving
 
 
 def sample(name: str, **labels: str) -> float | None:

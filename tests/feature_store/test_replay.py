@@ -23,7 +23,7 @@ from kit.clock import FakeClock
 from kit.redis_pipeline import PipelinedRedis
 from kit.telemetry import REGISTRY
 from tests.feature_store import flights
-from tests.feature_store.test_app import NOW, arrival, push, serving
+from tests.feature_store.over_http import arrival, push, serving
 from tests.feature_store.test_parity import KEYS, REFS, THING, Push, World, histories
 from tests.polling import until
 
@@ -125,11 +125,6 @@ def record(rows: Sequence[tuple[Any, Any, Any]], **lineage: Any) -> bytes:
         lineage=({**sampled, **lineage},) if lineage else (),
     )  # fmt: skip
     return encode_served(batch)
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock(int(NOW.timestamp()) * 1_000_000)
 
 
 @pytest.fixture
