@@ -18,6 +18,7 @@ _LANE = ("variant", "rollout_id", "step", "arm", "policy_id")
 _VECTORS = (
     "event_us", "latency_us", "outcome", "flags", "predicted", "score", "confidence", "propensity",
 )  # fmt: skip
+REPEATS_SEEN_IN = 64
 _NUMBER, _STRING, _STATUS = "n:", "s:", "st:"
 
 
@@ -47,7 +48,14 @@ class ParquetParts:
         path = folder / f"{name}.parquet"
         table = pa.concat_tables([to_table(some) for some in group], promote_options="default")
         partial = path.with_suffix(".partial")
-        pq.write_table(table, partial, compression="zstd", compression_level=1)
+        # Parts are small and read whole. With zstd, which is set up anew for each column, with
+        # statistics, and with dictionaries of values that do not come again, a row of 20 features
+        # costs 6.0 µs instead of 1.8 (960 rows a part) or 2.3 instead of 0.6 (10,000), and the
+        # part is a tenth larger.
+        pq.write_table(
+            table, partial, compression="snappy", use_dictionary=_repeating(table),
+            write_statistics=["event_us"],
+        )  # fmt: skip
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.rename(path)
@@ -101,6 +109,19 @@ def to_table(rows: Rows) -> pa.Table:
     }
     columns |= {_STATUS + name: pa.array(values) for name, values in rows.statuses.items()}
     return pa.table(columns)
+
+
+def _repeating(table: pa.Table) -> list[str]:
+    """Columns worth a dictionary: all but keys, outputs, and features that hardly repeat."""
+    head = table.slice(0, REPEATS_SEEN_IN)
+    return [
+        name
+        for name in table.column_names
+        if name not in ("key", "score", "confidence")
+        and not (
+            name.startswith(_NUMBER) and 2 * len(set(head[name].to_pylist())) > head.num_rows > 1
+        )
+    ]
 
 
 def from_table(model: str, version: str, table: pa.Table) -> list[Rows]:
