@@ -134,6 +134,16 @@ def test_floats_taken_all_at_once_are_what_they_are_one_by_one(rows: list[Any]) 
     assert {name: list(values) for name, values in WIDE.columns(rows).items()} == expected
 
 
+@given(st.integers(0, 99), st.sampled_from(["a", "b"]), st.sampled_from([True, False, None, "1"]))
+def test_one_odd_value_among_many_floats_is_found(place: int, name: str, odd: Any) -> None:
+    schema = InstanceSchema([InstanceField("a", "float64"), InstanceField("b", "float32")])
+    rows: list[dict[str, Any]] = [{"a": float(i), "b": i / 3} for i in range(100)]
+    rows[place][name] = odd
+    with pytest.raises(FieldRefused):
+        schema.columns(rows)
+    assert [(one.row, one.field) for one in schema.errors(rows)] == [(place, name)]
+
+
 def test_no_more_than_twenty_errors_are_listed_and_none_shows_a_value() -> None:
     errors = SCHEMA.errors([{"k": "secret", "x": "secret"}] * 50)
     assert len(errors) == ERRORS_MAX
