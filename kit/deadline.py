@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from typing import Self
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Deadline:
-    """A point in monotonic time. Passed on as *remaining* milliseconds, never as an instant."""
+    """A point in monotonic time. Passed on as *remaining* milliseconds, never as an instant.
+
+    Not frozen: one is made for each request, and a frozen one takes three times as long.
+    """
 
     at_ns: int
 

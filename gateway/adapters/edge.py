@@ -100,16 +100,14 @@ class Edge:
         if default is not self._date:
             self._date = default
             self._date_lines = b"".join([b"%s: %s\r\n" % pair for pair in default])
-        return b"".join(
-            (
-                STATUS_LINE[reply.status],
-                self._date_lines,
-                b"".join([b"%s: %s\r\n" % pair for pair in reply.headers]),
-                b"content-length: %d\r\nx-request-id: %s\r\n"
-                % (len(reply.body), request_id.encode()),
-                b"\r\n" if keep_alive else b"connection: close\r\n\r\n",
-                reply.body,
-            )
+        return b"%b%b%bcontent-length: %d\r\nx-request-id: %b\r\n%b%b" % (
+            STATUS_LINE[reply.status],
+            self._date_lines,
+            b"".join([b"%s: %s\r\n" % pair for pair in reply.headers]),
+            len(reply.body),
+            request_id.encode(),
+            b"\r\n" if keep_alive else b"connection: close\r\n\r\n",
+            reply.body,
         )
 
     def refusal(self, fault: Fault, target: bytes, default: list[tuple[bytes, bytes]]) -> bytes:
