@@ -36,7 +36,7 @@ class Account:
     policy_header: tuple[bytes, bytes]
     emission_us: int
     rows: int = 0
-    """Leased and not spent."""
+    """Leased and not spent; negative while more is asked for than there was."""
     lease_rows: int = 1
     leased_ns: int = 0
     store_rows: int = 0
@@ -92,10 +92,15 @@ class Limit:
             detail = f"One request may ask for {account.policy.quota_rows} rows under this quota."
             raise Problem(ProblemCode.COST_EXCEEDS_QUOTA, detail)
         async with account.turn:
-            if not self.spend_now(account, rows):
-                await self._refill(account, rows)
-                spent = self.spend_now(account, rows)
-                assert spent
+            if self.spend_now(account, rows):
+                return
+            account.rows -= rows  # a debt: what is left is nobody else's while the store is asked
+            try:
+                await self._refill(account, 0, owed=rows)
+            except BaseException:
+                account.rows += rows
+                raise
+            account.used_ns = self._clock.monotonic_ns()
 
     def give_back(self, account: Account, rows: int) -> None:
         """Return what a request cost that we failed."""
@@ -119,13 +124,14 @@ class Limit:
         finally:
             account.refill = None
 
-    async def _refill(self, account: Account, rows: int) -> None:
+    async def _refill(self, account: Account, rows: int, owed: int = 0) -> None:
+        """Lease until ``rows`` are there; ``owed`` are spent already. Raises ``Problem``."""
         now_ns = self._clock.monotonic_ns()
         least = rows - account.rows
         if now_ns < account.refused_until_ns and least >= account.refused_rows:
             raise self._exceeded(account.refused_until_ns - now_ns)
         self._size_lease(account, now_ns)
-        wanted = max(least, account.lease_rows - account.rows)
+        wanted = max(least, account.lease_rows - account.rows - owed)
         if now_ns < self._broken_until_ns:
             self._lease_locally(account, least)
             return
@@ -196,6 +202,6 @@ class Limit:
         policy = account.policy
         elapsed_us = (self._clock.monotonic_ns() - account.leased_ns) // 1000
         left = account.rows + account.store_rows + elapsed_us // account.emission_us
-        left = min(left, policy.quota_rows)
+        left = max(0, min(left, policy.quota_rows))
         full_s = -(-(policy.quota_rows - left) * account.emission_us // 1_000_000)
         return account.policy_header, (b"ratelimit", b'"default";r=%d;t=%d' % (left, full_s))

@@ -139,6 +139,35 @@ async def test_with_the_store_away_each_gateway_spends_its_share(
     assert store.granted > 0
 
 
+async def test_what_is_spent_while_a_lease_is_asked_for_takes_nothing_from_who_waits_for_it(
+    make: Make, store: FakeStore
+) -> None:
+    limit, account = make(600_000, 60)
+    await limit.spend(account, 1)
+    limit.give_back(account, 9)
+    large = asyncio.ensure_future(limit.spend(account, 1000))
+    await asyncio.sleep(0)  # its lease is being asked for
+    small = [asyncio.ensure_future(limit.spend(account, 1)) for _ in range(9)]
+    assert not limit.spend_now(account, 1)
+    assert b"-" not in dict(limit.headers(account))[b"ratelimit"]
+    await asyncio.gather(large, *small)
+    assert store.granted == account.rows + 1000 + 1
+
+
+async def test_who_is_refused_or_leaves_keeps_nothing_of_the_lease(make: Make) -> None:
+    limit, account = make(10, 60)
+    await limit.spend(account, 10)
+    limit.give_back(account, 5)
+    assert (await refusal(limit, account, 7)).code is ProblemCode.QUOTA_EXCEEDED
+    assert account.rows == 5
+    account.refused_until_ns = 0
+    leaving = asyncio.ensure_future(limit.spend(account, 7))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    assert account.rows == 5
+
+
 async def test_what_we_failed_is_given_back(make: Make) -> None:
     limit, account = make(5, 60)
     await limit.spend(account, 5)
