@@ -52,6 +52,8 @@ class Forward:
         """The service's own answer. Raises ``Problem`` when there is none."""
         deadline = self._deadline(question, seconds_max)
         passed = {name: value for name, value in headers if passes(name)}
+        if body is None:
+            passed.pop("content-length", None)
         passed |= caller_headers(principal, question.request_id)
         passed[DEADLINE_HEADER] = str(int(deadline.remaining_ms()))
         try:

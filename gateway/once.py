@@ -32,7 +32,8 @@ class Once:
         """The answer, or the one that was given before (header ``idempotent-replay: true``)."""
         try:
             name = await self._name(question, key)
-            mark = hashlib.sha256(question.body).hexdigest().encode()
+            asked = question.body + (b"explain" if question.preamble.explain else b"")
+            mark = hashlib.sha256(asked).hexdigest().encode()
             found = await self._kept.claim(name, mark, PENDING_MS)
         except Problem as problem:
             return problem_reply(problem, question.request_id, "/predict")
@@ -67,7 +68,7 @@ class Once:
 def _replay(question: Question, mark: bytes, found: bytes) -> Reply:
     problem = None
     if found[: len(mark)] != mark:
-        detail = "This Idempotency-Key came with another body before."
+        detail = "This Idempotency-Key came with another request before."
         problem = Problem(ProblemCode.IDEMPOTENCY_MISMATCH, detail)
     elif len(found) == len(mark):
         detail = "The first request with this Idempotency-Key is still being answered."

@@ -27,7 +27,8 @@ _log = get_logger(__name__)
 
 _IDLE, _HEAD, _BODY = range(3)
 QUICK_HEAD_BYTES = 8 * 1024
-"""A head that ends within so many bytes breaks no limit of heads, however long its body is."""
+"""A head that ends within so many bytes breaks no limit of heads but their number, however long its
+body is."""
 
 FRAMING_BYTES_MAX = 64 * 1024
 """What chunk sizes and extensions may take, besides as many bytes again as the body has."""
@@ -166,6 +167,7 @@ class EdgeProtocol(HttpToolsProtocol):
         if (
             not self.url.startswith(b"/predict")
             or len(fields) != len(self.headers)
+            or len(fields) > self.edge.limits.headers_max
             or self.chunk.find(b"\r\n\r\n", 0, QUICK_HEAD_BYTES) < 0
             or fields.get(b"host") != self.known_host
             or b"transfer-encoding" in fields

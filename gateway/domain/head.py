@@ -82,7 +82,7 @@ def _framing_fault(version: str, headers: Sequence[tuple[bytes, bytes]]) -> Faul
 def fault_in_target(target: bytes) -> Fault | None:
     """What is wrong with the path and query."""
     path, _, _ = target.partition(b"?")
-    if not target.startswith(b"/") or not target.isascii() or b"\\" in target:
+    if not target.startswith(b"/") or not target.isascii() or b"\\" in target or b"#" in target:
         return _malformed("The target is a path from the root.")
     if b"%" not in path and b"/." not in path and b"//" not in path:
         return None

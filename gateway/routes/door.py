@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts.identity import SERVICE_TOKEN_HEADER
 from contracts.problems import ProblemCode
+from gateway.adapters.edge import OURS
 from gateway.admit import problem_reply
 from gateway.domain.access import OPEN, Rule, brings_no_body, methods_of, rule_for, scope_for
 from gateway.domain.exchange import Question, Reply, preamble_of
@@ -21,8 +22,10 @@ from gateway.infer import Infer, InferQuestion, error_reply
 from gateway.metrics import REQUESTS
 from gateway.once import Once
 from gateway.predict import Predict
+from kit.logs import get_logger
 from kit.problems import Problem
 
+_log = get_logger(__name__)
 LogAccess = Callable[[int, Question, str, float], None]
 """(status, question, path, seconds): one line for some of the answers."""
 
@@ -74,6 +77,11 @@ class Door:
 
         try:
             await self._answer(scope, receive, send_and_note, question)
+        except Exception:
+            if status:
+                raise
+            _log.exception("request_failed", request_id=question.request_id, path=scope["path"])
+            await _refuse(scope, send_and_note, question, OURS)
         finally:
             seconds = (time.perf_counter_ns() - began_ns) / 1e9
             self._log_access(status, question, scope["path"], seconds)
@@ -84,13 +92,7 @@ class Door:
         except CallerLeft:
             return
         except Problem as problem:
-            if scope["path"].startswith("/v2"):
-                reply = error_reply(problem)
-            else:
-                reply = problem_reply(problem, question.request_id, scope["path"])
-            if isinstance(problem, _NoSuchMethod):
-                reply.headers += ((b"allow", problem.allowed.encode()),)
-            await _answer(send, reply, question, "own")
+            await _refuse(scope, send, question, problem)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send, question: Question) -> None:
         path, method = scope["path"], scope["method"]
@@ -201,6 +203,16 @@ def _target(scope: Scope) -> str:
     query = scope.get("query_string", b"")
     path: bytes = scope.get("raw_path") or scope["path"].encode()
     return (path + b"?" + query if query else path).decode("latin-1")
+
+
+async def _refuse(scope: Scope, send: Send, question: Question, problem: Problem) -> None:
+    if scope["path"].startswith("/v2"):
+        reply = error_reply(problem)
+    else:
+        reply = problem_reply(problem, question.request_id, scope["path"])
+    if isinstance(problem, _NoSuchMethod):
+        reply.headers += ((b"allow", problem.allowed.encode()),)
+    await _answer(send, reply, question, "own")
 
 
 async def _answer(send: Send, reply: Reply, question: Question, route: str) -> None:

@@ -124,6 +124,17 @@ async def test_headers_of_any_bytes_go_on(behind: tuple[Behind, Running, str]) -
     assert app.seen[0]["headers"]["user-agent"] == "zo\xeb\xff"
 
 
+async def test_a_body_that_a_read_brings_stays_here(behind: tuple[Behind, Running, str]) -> None:
+    app, gateway, admin = behind
+    for framing in (
+        b"Content-Length: 5\r\n\r\nhello",
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ):
+        sent = f"GET /v1/models HTTP/1.1\r\nHost: x\r\nX-API-Key: {admin}\r\nConnection: close\r\n"
+        assert b"200 OK" in await gateway.raw(sent.encode() + framing)
+    assert [seen["bytes"] for seen in app.seen] == [0, 0]
+
+
 async def test_the_services_own_fault_is_passed_on(behind: tuple[Behind, Running, str]) -> None:
     app, gateway, admin = behind
     app.status = 409

@@ -137,3 +137,9 @@ def test_rows_are_the_largest_first_dimension_told() -> None:
     assert rows_in(b'{"inputs":[{"shape":[3,4]},{ "shape" : [ 12, 1]}]}') == 12
     assert rows_in(b"") == rows_in(b"\xff" * 100) == rows_in(b'{"shape":[0]}') == 1
     assert rows_in(b'{"shape":[9999999]}') == 10_000
+
+
+def test_an_escaped_name_is_no_way_around_the_cost() -> None:
+    tensor = b'"name":"x\\"y","datatype":"UINT8","data":[1]'
+    for name in (b'"sh\\u0061pe"', b'"\\u0073hape"', b'"shap\\u0065"'):
+        assert rows_in(b'{"inputs":[{%b:[12,1],%b}]}' % (name, tensor)) == 12

@@ -39,6 +39,13 @@ async def test_the_same_key_with_another_body_is_a_mismatch(gateway: Running, ke
     assert (other.status_code, other.json()["code"]) == (422, "idempotency-mismatch")
 
 
+async def test_the_same_key_asking_for_more_is_a_mismatch(gateway: Running, key: str) -> None:
+    await ask(gateway, key, "a")
+    headers = {"x-api-key": key, "idempotency-key": "a"}
+    more = await gateway.http.post("/predict?explain_features=true", json=BODY, headers=headers)
+    assert (more.status_code, more.json()["code"]) == (422, "idempotency-mismatch")
+
+
 async def test_while_the_first_is_answered_the_second_is_a_conflict(
     gateway: Running, key: str, replica: FakeReplica
 ) -> None:

@@ -73,6 +73,7 @@ MALFORMED = [
     ("escaped NUL", b"GET /v1/models%00 HTTP/1.1\r\nHost: x\r\n\r\n"),
     ("not UTF-8", b"GET /v1/%ff HTTP/1.1\r\nHost: x\r\n\r\n"),
     ("no escape", b"GET /v1/%zz HTTP/1.1\r\nHost: x\r\n\r\n"),
+    ("a fragment", b"GET /healthz#a HTTP/1.1\r\nHost: x\r\n\r\n"),
     ("two slashes", b"GET //healthz HTTP/1.1\r\nHost: x\r\n\r\n"),
     ("TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"),
     ("zeros", b"\0" * 100),

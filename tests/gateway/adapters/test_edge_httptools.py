@@ -280,6 +280,14 @@ async def test_a_long_body_takes_the_fast_lane_and_ids_of_one_time_lie_together(
     assert ids[0] != ids[1]
 
 
+async def test_the_fast_lane_counts_headers_as_well(gateway: Running, key: str) -> None:
+    many = b"".join(b"X%d:\r\n" % number for number in range(101))
+    async with gateway.wire() as wire:
+        for _ in range(3):
+            assert status_of(await wire.ask(predict(key, close=False))) == 200
+        assert status_of(await wire.ask(predict(key, extra=many))) == 431
+
+
 async def test_pipelined_requests_with_one_head_are_answered_in_order(
     gateway: Running, key: str
 ) -> None:

@@ -58,6 +58,8 @@ def test_what_is_no_document_is_malformed(body: bytes) -> None:
         b'{"model": "delay", "instances": [{"a": 1, "a": 2}]}',
         b'{"model": "delay", "instances": [{"a": 1, "\\u0061": 2, "b": "\\u003a"}]}',
         b'{"model": "delay", "instances": [{"a": 1}], "instances": [{"a": 1}]}',
+        b'{"instances": ' + b"[" * 1000 + b"]" * 1000 + b', "model": "delay", '
+        b'"instances": [{"a\\u003a": 1}]}',
     ],
 )
 def test_a_name_that_stands_twice_is_malformed(body: bytes) -> None:
