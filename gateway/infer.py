@@ -62,6 +62,8 @@ class Infer:
         principal = await admission.principal(question.preamble)
         admission.enter(principal)
         try:
+            if self._replicas.queues.slow:
+                self._replicas.refuse_hopeless(f"{asked.method} {asked.target}", deadline)
             if not may(principal.caller, ANY_PREDICT):
                 raise Problem(ProblemCode.FORBIDDEN, "This needs the scope predict.")
             if named := _MODEL.fullmatch(asked.path):

@@ -7,6 +7,7 @@ from typing import Protocol
 from contracts.frames import Answer, Ask, FrameKind
 from gateway.domain.gcra import Grant, Policy
 from gateway.domain.keys import KeyRecord
+from gateway.domain.queues import Queues
 from kit.deadline import Deadline
 
 
@@ -63,6 +64,11 @@ class SigningKeys(Protocol):
 
 class Replicas(Protocol):
     """The inference replicas."""
+
+    queues: Queues
+
+    def refuse_hopeless(self, target: str, deadline: Deadline) -> None:
+        """Raise ``Problem`` (overloaded) when the answer would come after the deadline."""
 
     async def ask(self, kind: FrameKind, ask: Ask, rows: int, deadline: Deadline) -> Answer:
         """Ask the least busy one, and once more another where that is safe.

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from contracts.frames import Answer, Ask, FrameKind
 from gateway.admit import Admission, problem_reply
-from gateway.domain.envelope import BadEnvelope, Envelope, read_envelope
+from gateway.domain.envelope import BadEnvelope, Envelope, model_in, read_envelope
 from gateway.domain.exchange import Question, Reply, parse_lines, trace_of
 from gateway.limit import Account
 from gateway.metrics import ROWS
@@ -25,12 +25,13 @@ class Predict:
     ) -> None:
         self._admission = admission
         self._replicas = replicas
+        self._slow = replicas.queues.slow
         self._off_loop = off_loop
         self._inline_bytes_max = inline_bytes_max
 
     async def __call__(self, question: Question) -> Reply:
         """The answer to one question."""
-        admission, preamble = self._admission, question.preamble
+        admission, replicas, preamble = self._admission, self._replicas, question.preamble
         try:
             deadline = admission.deadline(preamble.timeout_ms)
             principal = admission.principal_now(preamble)
@@ -39,6 +40,9 @@ class Predict:
                 principal = await admission.principal(preamble)
             admission.enter(principal)
             try:
+                if self._slow:
+                    # Before the body is read: that is most of what a refusal would cost.
+                    replicas.refuse_hopeless(model_in(question.body), deadline)
                 if len(question.body) <= self._inline_bytes_max:
                     envelope = read_envelope(question.body)
                 else:
@@ -51,9 +55,7 @@ class Predict:
                     await admission.limit.spend(account, envelope.rows)
                 ask = _pack(question, envelope, principal.caller.principal, deadline)
                 try:
-                    answer = await self._replicas.ask(
-                        FrameKind.PREDICT, ask, envelope.rows, deadline
-                    )
+                    answer = await replicas.ask(FrameKind.PREDICT, ask, envelope.rows, deadline)
                 except Problem as problem:
                     admission.limit.give_back_after(problem, account, envelope.rows)
                     raise

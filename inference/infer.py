@@ -283,7 +283,10 @@ def _decoded(call: Call) -> bytes:
 
 
 def _json(status: int, content: Any) -> Answer:
-    return Answer(status, orjson.dumps(content), False, b"content-type: application/json")
+    headers = b"content-type: application/json"
+    if status == 503:
+        headers += b"\nretry-after: 1"
+    return Answer(status, orjson.dumps(content), False, headers)
 
 
 def _encoded(call: Call, body: bytes, header_length: int | None) -> Answer:

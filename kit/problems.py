@@ -42,7 +42,7 @@ class Problem(Exception):
         self.code = code
         self.detail = detail
         self.retry_after_s = retry_after_s
-        if retry_after_s is None and code.status == 503:
+        if retry_after_s is None and code.status in (429, 503):
             self.retry_after_s = 1
         self.extra = extra
         if errors:

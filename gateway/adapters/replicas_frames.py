@@ -5,6 +5,7 @@ addresses (a headless service) is many replicas, and is resolved again every few
 """
 
 import asyncio
+import math
 import socket
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from contracts.frames import Answer, Ask, FrameKind
 from contracts.problems import ProblemCode
 from gateway.adapters.replica_link import ReplicaLink, ReplicaLost
+from gateway.domain.queues import QUICK_NS, Queues
 from gateway.metrics import REPLICA_EJECTIONS, REPLICAS_UP, RETRIES, UPSTREAM_SECONDS
 from kit.clock import Clock
 from kit.deadline import Deadline
@@ -46,6 +48,7 @@ class ReplicasFrames:
         self._resolve_s = resolve_s
         self._budget = BUDGET_MAX
         self._links: dict[str, ReplicaLink] = {}
+        self.queues = Queues()
         self._tasks = TaskOwner()
         self._due_ns = _NEVER
         self._timer: asyncio.TimerHandle | None = None
@@ -81,6 +84,8 @@ class ReplicasFrames:
 
         Raises ``Problem``: dependency-unavailable, overloaded, deadline-exceeded.
         """
+        if self.queues.slow:
+            self.refuse_hopeless(ask.target, deadline)
         if self._budget < BUDGET_MAX:
             self._budget += self._retry_budget
         first = self._least_busy(None)
@@ -97,16 +102,37 @@ class ReplicasFrames:
             raise Problem(ProblemCode.DEPENDENCY_UNAVAILABLE, detail)
         return answer
 
+    def refuse_hopeless(self, target: str, deadline: Deadline) -> None:
+        """Raise ``Problem`` (overloaded) when the answer would come after the deadline.
+
+        Ask only while ``queues.slow`` is not empty.
+        """
+        now_ns = self._clock.monotonic_ns()
+        wait_ns = self.queues.hopeless_ns(target, deadline.at_ns - now_ns, now_ns)
+        if wait_ns:
+            detail = "The answer would come after the deadline."
+            seconds = math.ceil(wait_ns / 1e9)
+            raise Problem(ProblemCode.OVERLOADED, detail, retry_after_s=seconds)
+
     async def _ask_one(
         self, link: ReplicaLink, kind: FrameKind, ask: Ask, rows: int, deadline: Deadline
     ) -> Answer | None:
         if deadline.at_ns < self._due_ns:
             self._look_at(deadline.at_ns)
         frame_id, pending = link.send(kind, ask, rows, deadline.at_ns)
+        queue = self.queues.of(ask.target)
+        queue.rows = ahead = queue.rows + rows
         began_ns = self._clock.monotonic_ns()
         try:
             answer = await pending.future
-            UPSTREAM_SECONDS.observe((self._clock.monotonic_ns() - began_ns) / 1e9)
+            now_ns = self._clock.monotonic_ns()
+            took_ns = now_ns - began_ns
+            UPSTREAM_SECONDS.observe(took_ns / 1e9)
+            if answer.status == 200:
+                if took_ns < QUICK_NS:
+                    queue.quick_ns = now_ns
+                else:
+                    self.queues.note_slow(ask.target, ahead, took_ns, now_ns)
             return answer
         except ReplicaLost:
             return None
@@ -116,6 +142,8 @@ class ReplicasFrames:
         except asyncio.CancelledError:
             link.cancel(frame_id)
             raise
+        finally:
+            queue.rows -= rows
 
     def _least_busy(self, other_than: ReplicaLink | None) -> ReplicaLink:
         usable = [k for k in self._links.values() if k.usable and k is not other_than]

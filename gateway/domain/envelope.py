@@ -19,6 +19,9 @@ ROWS_MAX = 10_000
 CELLS_MAX = 200_000
 ERRORS_MAX = 20
 _MODEL = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_MODEL_FIRST = re.compile(rb'\s*\{\s*"model"\s*:\s*"([a-z][a-z0-9_]{0,62})"')
+_MODEL_LAST = re.compile(rb'"model"\s*:\s*"([a-z][a-z0-9_]{0,62})"\s*\}\s*\Z')
+_MODEL_LAST_BYTES = 128
 _SAFE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _MEMBERS = {"model", "instances"}
@@ -77,6 +80,15 @@ def read_envelope(body: bytes) -> Envelope:
     ):
         raise BadEnvelope(ProblemCode.MALFORMED_JSON, "A name stands twice in one object.")
     return Envelope(model, len(instances), body)
+
+
+def model_in(body: bytes) -> str:
+    """The model that an unread body asks for, where it stands first or last; else empty.
+
+    A guess: only ``read_envelope`` knows.
+    """
+    found = _MODEL_FIRST.match(body) or _MODEL_LAST.search(body, len(body) - _MODEL_LAST_BYTES)
+    return found[1].decode() if found else ""
 
 
 def read_json(body: bytes) -> Any:  # a JSON value

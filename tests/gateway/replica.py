@@ -51,6 +51,8 @@ class FakeReplica:
         self.reads: list[int] = []
         """Frames that each read brought."""
         self.cancelled = 0
+        self.delay_s = 0.0
+        """How long each answer takes."""
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -96,4 +98,5 @@ class FakeReplica:
         self.asked.append(ask)
         answer = self.rule(kind, ask)
         if answer is not None:
-            writer.write(pack_answer(frame_id, answer))
+            loop = asyncio.get_running_loop()
+            loop.call_later(self.delay_s, writer.write, pack_answer(frame_id, answer))

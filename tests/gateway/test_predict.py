@@ -227,6 +227,39 @@ async def test_more_in_flight_than_allowed_is_refused_at_once(
         assert all(answer.headers["retry-after"] == "1" for answer in refused)
 
 
+async def ask_within(gateway: Running, key: str, ms: int, content: bytes) -> httpx.Response:
+    headers = {**bearer(key), "x-request-timeout-ms": str(ms)}
+    return await gateway.http.post("/predict", content=content, headers=headers)
+
+
+async def test_what_cannot_be_answered_in_time_is_refused_before_it_is_parsed(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    whole, broken = orjson.dumps(BODY), b'{"model":"delay","instances":[{'
+    replica.delay_s = 0.3
+    assert (await ask_within(gateway, key, 2_000, whole)).status_code == 200
+    waiting = [asyncio.ensure_future(ask_within(gateway, key, 2_000, whole)) for _ in range(3)]
+    await until(lambda: len(replica.asked) == 4)
+    for content in (whole, broken):
+        hasty = await ask_within(gateway, key, 400, content)
+        assert (hasty.status_code, hasty.json()["code"]) == (503, "overloaded")
+        assert hasty.headers["retry-after"] == "1"
+    patient = await ask_within(gateway, key, 2_000, whole)
+    other = await ask_within(gateway, key, 400, whole.replace(b"delay", b"other"))
+    assert (patient.status_code, other.status_code) == (200, 200)
+    assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
+    assert len(replica.asked) == 6
+
+
+async def test_an_idle_gateway_never_refuses(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    replica.delay_s = 0.3
+    whole = orjson.dumps(BODY)
+    for _ in range(3):  # whatever was learned of slow answers: nothing is ahead of this one
+        assert (await ask_within(gateway, key, 350, whole)).status_code == 200
+
+
 async def test_without_a_replica_the_answer_is_a_503_at_once(
     gateway: Running, key: str, replica: FakeReplica
 ) -> None:

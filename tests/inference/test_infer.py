@@ -133,6 +133,14 @@ async def test_every_datatype_comes_back_as_bytes(asking: Asking) -> None:
     assert at == len(answer.body)
 
 
+async def test_a_call_that_is_too_late_may_come_again(asking: Asking) -> None:
+    inputs = [as_json(datatype, tensor) for datatype, tensor in SAMPLES.items()]
+    body = orjson.dumps({"inputs": inputs})
+    call = Call("POST", "/v2/models/echo/infer", {}, body, b"r" * 16, deadline_ns=0)
+    answer = await asking.infer.handle(call)
+    assert (answer.status, b"\nretry-after: 1" in answer.headers) == (503, True)
+
+
 async def test_numbers_that_json_cannot_say_become_null(asking: Asking) -> None:
     body = {"inputs": [as_json(name, tensor) for name, tensor in SAMPLES.items()]}
     next(one for one in body["inputs"] if one["datatype"] == "FP32")["data"] = [None, 1, 2, 3]

@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.problems import ProblemCode
-from gateway.domain.envelope import BadEnvelope, has_duplicate_names, read_envelope
+from gateway.domain.envelope import (
+    BadEnvelope,
+    has_duplicate_names,
+    model_in,
+    read_envelope,
+)
 
 GOOD = {"model": "delay", "instances": [{"carrier": "UA", "distance": 1400, "t": "10:00"}]}
 SCALARS = (
@@ -143,3 +148,12 @@ def test_any_document_is_accepted_or_refused_with_errors(document: Any) -> None:
 def test_deep_nesting_is_refused_as_anything_that_is_no_scalar() -> None:
     deep = b'{"model": "m", "instances": [{"a": ' + b"[" * 900 + b"]" * 900 + b"}]}"
     assert refusal(deep).errors == [{"pointer": "/instances/0/a", "code": "scalar-expected"}]
+
+
+def test_the_model_is_guessed_without_reading_the_body() -> None:
+    rows = b'"instances":[%s]' % b",".join([b'{"model":"no"}'] * 50)
+    assert model_in(b'{"model":"delay",' + rows + b"}") == "delay"
+    assert model_in(b' {\n "model" : "delay" ,' + rows + b"}") == "delay"
+    assert model_in(b"{" + rows + b', "model": "delay"}\n') == "delay"
+    for strange in (b"", b"{", b"{" + rows + b"}", b'{"model":"A"}', b'[{"model":"delay"}]'):
+        assert model_in(strange) == ""
