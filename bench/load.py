@@ -11,9 +11,11 @@ from pathlib import Path
 
 _SCRIPT = """
 local bodies, at = {}, 0
-for line in io.lines(os.getenv("BODIES")) do bodies[#bodies + 1] = line end
+for line in io.lines(os.getenv("BODIES")) do
+  bodies[#bodies + 1] = line:gsub("..", function(hex) return string.char(tonumber(hex, 16)) end)
+end
 wrk.method = "POST"
-wrk.headers["Content-Type"] = "application/json"
+if not wrk.headers["Content-Type"] then wrk.headers["Content-Type"] = "application/json" end
 if os.getenv("KEY") then wrk.headers["Authorization"] = "Bearer " .. os.getenv("KEY") end
 request = function()
   at = at % #bodies + 1
@@ -42,7 +44,7 @@ class Measured:
 
 def closed_loop(
     url: str,
-    bodies: Sequence[str],
+    bodies: Sequence[str | bytes],
     *,
     connections: int,
     seconds: float,
@@ -57,7 +59,8 @@ def closed_loop(
     with tempfile.TemporaryDirectory() as folder:
         script, lines = Path(folder) / "ask.lua", Path(folder) / "bodies"
         script.write_text(_SCRIPT)
-        lines.write_text("\n".join(bodies) + "\n")
+        raw = [body.encode() if isinstance(body, str) else body for body in bodies]
+        lines.write_text("".join(f"{body.hex()}\n" for body in raw))
         environment = {**os.environ, "BODIES": str(lines), **({"KEY": key} if key else {})}
         command = [
             wrk,

@@ -1,7 +1,8 @@
 """The whole chain under other shapes of load: batches of 100, more than it can do, almost none.
 
 - Batches: rows a second of 100-row requests, beside ONNX Runtime alone in a process (batch 128, one
-  thread) on the same rows.
+  thread) on the same rows. As tensors (``/v2``, binary: 20 floats a row, as ONNX Runtime gets them)
+  and as instances (``/predict``, JSON: ten fields a row, ten features looked up for it).
 - Overload: 100-row requests in an open loop at twice the closed loop's rate: what is still answered
   (goodput), and how fast the rest is refused. Latency counts from when a request was due.
 - Idle: the median at one caller with batches allowed and forbidden; batching should cost nothing.
@@ -28,7 +29,7 @@ from leadline.load.generator import Outcome, run_load
 from leadline.state import StateDir
 
 ROWS = 100
-BATCH_CALLERS = 8
+BATCH_CALLERS = 16
 OVERLOAD = 2.0
 TIMEOUT_MS = 500
 """The deadline under overload: the queue is as long as it may be after as much."""
@@ -49,14 +50,15 @@ def main(*, quick: bool) -> None:
             target = _target(state)
             bodies = [_body(MODEL, rows, start) for start in range(0, USERS - ROWS, ROWS)]
             singles = {model: _singles(model, rows) for model in (MODEL, LONE)}
-            batches, alone, idle = [], [], []
+            tensors, batches, alone, idle = [], [], [], []
             for _ in range(rounds):
+                tensors.append(_tensor_batches(target, rows, seconds))
                 batches.append(_batches(target, bodies, seconds))
                 alone.append(runtime_rows_per_s(folder / "model.onnx", seconds / 2))
                 idle.append({m: _idle_ms(target, singles[m], seconds) for m in (MODEL, LONE)})
             capacity = statistics.median(run.requests_per_s for run in batches)
             overload = asyncio.run(_overload(target, bodies, capacity * OVERLOAD, seconds * 2))
-    _report(batches, alone, idle, capacity, overload, quick=quick)
+    _report(tensors, batches, alone, idle, capacity, overload, quick=quick)
 
 
 def runtime_rows_per_s(model_file: Path, seconds: float) -> float:
@@ -104,6 +106,35 @@ def _batches(target: tuple[str, str], bodies: Sequence[str], seconds: float) -> 
     return closed_loop(url, bodies, connections=BATCH_CALLERS, seconds=seconds, key=key)
 
 
+def _tensor_batches(target: tuple[str, str], rows: Any, seconds: float) -> Measured:
+    """The same rows to the same model by the Open Inference Protocol, in its binary form."""
+    url, key = target
+    head = json.dumps(
+        {
+            "inputs": [
+                {
+                    "name": "input",
+                    "datatype": "FP32",
+                    "shape": [ROWS, rows.shape[1]],
+                    "parameters": {"binary_data_size": ROWS * rows.shape[1] * 4},
+                }
+            ],
+            "outputs": [{"name": "probabilities", "parameters": {"binary_data": True}}],
+        }
+    ).encode()
+    return closed_loop(
+        url.replace("/predict", f"/v2/models/{MODEL}/infer"),
+        [head + rows[start : start + ROWS].tobytes() for start in range(0, USERS - ROWS, ROWS)],
+        connections=BATCH_CALLERS,
+        seconds=seconds,
+        key=key,
+        headers={
+            "Inference-Header-Content-Length": str(len(head)),
+            "Content-Type": "application/octet-stream",
+        },
+    )
+
+
 def _idle_ms(target: tuple[str, str], bodies: Sequence[str], seconds: float) -> float:
     url, key = target
     return closed_loop(url, bodies, connections=1, seconds=seconds, key=key).p50_ms
@@ -120,6 +151,7 @@ async def _overload(
 
 
 def _report(
+    tensors: Sequence[Measured],
     batches: Sequence[Measured],
     alone: Sequence[float],
     idle: Sequence[dict[str, float]],
@@ -130,9 +162,13 @@ def _report(
 ) -> None:
     ours = [run.requests_per_s * ROWS for run in batches]
     shares = [mine / bare for mine, bare in zip(ours, alone, strict=True)]
+    bare_rows = [run.requests_per_s * ROWS for run in tensors]
+    bare_shares = [mine / bare for mine, bare in zip(bare_rows, alone, strict=True)]
     extra = statistics.median(run[MODEL] - run[LONE] for run in idle)
     refused = sorted(overload.refused_s)
     figures = {
+        "tensor_rows_per_s": statistics.median(bare_rows),
+        "tensor_share_of_runtime": statistics.median(bare_shares),
         "rows_per_s": statistics.median(ours),
         "runtime_rows_per_s": statistics.median(alone),
         "share_of_runtime": statistics.median(shares),
@@ -145,7 +181,7 @@ def _report(
         "refusal_p99_ms": refused[int(len(refused) * 0.99)] * 1000 if refused else None,
         "statuses": {str(status): count for status, count in overload.statuses.items()},
         "never_sent": overload.dropped,
-        "errors": sum(run.errors for run in batches),
+        "errors": sum(run.errors for run in (*tensors, *batches)),
     }
     table = [
         {"figure": name, "value": value if isinstance(value, float) else str(value)}
@@ -158,6 +194,7 @@ def _report(
         tables={f"{ROWS}-row requests, overload, idle": table},
         notes=[
             f"batches: {BATCH_CALLERS} callers of {ROWS} rows, the whole chain; medians of rounds",
+            "tensor: the rows in binary over /v2; else JSON, and ten features looked up a row",
             "share_of_runtime: against ONNX Runtime alone, batch 128, one thread, same model",
             "overload: the generator is a process of its own on the same cores",
         ],
