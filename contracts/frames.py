@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 """A longer frame is a broken peer: the connection is closed."""
+ANSWER_BYTES_MAX = FRAME_BYTES_MAX - 128 * 1024
+"""Of an answer's body: whoever asks for more is told so, and his neighbours keep the connection."""
 
 _HEAD = struct.Struct("<IBQ")
 _ASK = struct.Struct("<IB16sHHHH")

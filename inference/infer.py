@@ -197,7 +197,8 @@ class Infer:
     @staticmethod
     async def _compute(loaded: LoadedVersion, request: InferRequest, call: Call) -> Computed:
         firsts = {tensor.shape[:1] for tensor in request.inputs.values()}
-        alone = len(firsts) != 1 or firsts in ({()}, {(0,)})
+        empty = not all(tensor.size for tensor in request.inputs.values())
+        alone = empty or len(firsts) != 1 or firsts == {()}
         rows = 1 if alone else next(iter(firsts))[0]
         deadlines_ns = np.full(rows, call.deadline_ns, np.int64)
         return await loaded.engine.compute(request.inputs, rows, deadlines_ns, alone=alone)

@@ -8,8 +8,12 @@ from functools import partial
 from typing import cast
 from urllib.parse import urlsplit
 
+import orjson
+
 from contracts.frames import (
+    ANSWER_BYTES_MAX,
     Answer,
+    Ask,
     FrameError,
     FrameKind,
     FrameReader,
@@ -17,14 +21,21 @@ from contracts.frames import (
     pack_signal,
     unpack_ask,
 )
+from contracts.problems import ProblemCode
 from inference.domain.asked import Arrival
 from kit.clock import Clock
 from kit.logs import get_logger
+from kit.problems import Problem, problem_body
 
 _log = get_logger(__name__)
 Submit = Callable[[Sequence[Arrival]], None]
 _OUT_BYTES_MAX = 64 * 1024 * 1024
-"""Answers that a peer does not read; beyond it the connection is given up."""
+"""Answers that a peer does not read; beyond it the connection is given up after a while."""
+UNREAD_S_MAX = 5.0
+TOO_LONG = Problem(
+    ProblemCode.CONTENT_TOO_LARGE,
+    f"The answer would have more than {ANSWER_BYTES_MAX} bytes: ask for less at a time.",
+)
 
 
 class FramesListener:
@@ -129,6 +140,7 @@ class FramesConnection(asyncio.Protocol):
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
+        self._unread_since_s: float | None = None
         self.open: dict[int, Arrival] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -140,7 +152,9 @@ class FramesConnection(asyncio.Protocol):
         try:
             for kind, frame_id, payload in self._reader.feed(data):
                 if kind in (FrameKind.PREDICT, FrameKind.INFER):
-                    arrival = Arrival(unpack_ask(payload), now_ns, partial(self.send, frame_id))
+                    arrival = Arrival(
+                        unpack_ask(payload), now_ns, partial(self.send, frame_id, kind)
+                    )
                     self.open[frame_id] = arrival
                     self._listener.take(kind, arrival)
                 elif kind == FrameKind.CANCEL:
@@ -153,10 +167,13 @@ class FramesConnection(asyncio.Protocol):
             _log.warning("frames_broken", reason=str(broken))
             self.close()
 
-    def send(self, frame_id: int, answer: Answer) -> None:
+    def send(self, frame_id: int, kind: int, answer: Answer) -> None:
         """Queue an answer for this turn's one write."""
-        if self.open.pop(frame_id, None) is None or self._transport is None:
+        arrival = self.open.pop(frame_id, None)
+        if arrival is None or self._transport is None:
             return
+        if len(answer.body) > ANSWER_BYTES_MAX:
+            answer = _too_long(kind, arrival.ask)
         if not self._out:
             self._loop.call_soon(self._flush)
         self._out.append(pack_answer(frame_id, answer))
@@ -166,9 +183,17 @@ class FramesConnection(asyncio.Protocol):
         if self._transport is None:
             return
         self._transport.write(b"".join(out))
-        if self._transport.get_write_buffer_size() > _OUT_BYTES_MAX:
+        since_s = self._unread_since_s
+        stalled = since_s is not None and self._loop.time() - since_s > UNREAD_S_MAX
+        if stalled and self._transport.get_write_buffer_size() > _OUT_BYTES_MAX:
             _log.warning("frames_peer_does_not_read")
             self._transport.abort()
+
+    def pause_writing(self) -> None:
+        self._unread_since_s = self._loop.time()
+
+    def resume_writing(self) -> None:
+        self._unread_since_s = None
 
     def say_goodbye(self) -> None:
         """No new asks here, please."""
@@ -188,3 +213,13 @@ class FramesConnection(asyncio.Protocol):
             arrival.wanted = False
         self.open.clear()
         self._listener.connections.discard(self)
+
+
+def _too_long(kind: int, ask: Ask) -> Answer:
+    status = TOO_LONG.code.status
+    if kind == FrameKind.INFER:
+        body = orjson.dumps({"error": TOO_LONG.detail})
+        return Answer(status, body, headers=b"content-type: application/json")
+    headers = "\n".join(f"{name}: {value}" for name, value in TOO_LONG.headers().items())
+    body = problem_body(TOO_LONG, ask.request_id.hex(), "/predict")
+    return Answer(status, body, headers=headers.encode())

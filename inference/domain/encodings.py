@@ -27,6 +27,8 @@ def inflated(body: bytes, bytes_max: int) -> bytes:
         raise TooLong("the decompressed body is larger than allowed")
     if not inflater.eof:
         raise NotEncoded("the encoded body ends too early")
+    if inflater.unused_data:
+        raise NotEncoded("there are bytes behind the encoded body")
     return plain
 
 

@@ -138,13 +138,13 @@ def _shape(entry: Mapping[str, Any], spec: TensorSpec) -> list[int]:
     )
     if not fits:
         raise TensorRefused(f"input '{name}' has the shape {shape[:8]}, expected {[*spec.shape]}")
-    if elements(shape) > ELEMENTS_MAX:
+    if max(elements(shape), *shape, 0) > ELEMENTS_MAX:  # one may be zero, and another huge
         raise TensorRefused(f"input '{name}' is larger than allowed")
     return shape
 
 
 def _outputs(document: Mapping[str, Any], binary: bool) -> tuple[WantedOutput, ...]:
-    wanted = []
+    wanted: list[WantedOutput] = []
     for entry in _entries(document, "outputs"):
         parameters = _object(entry, "parameters")
         if "shared_memory_region" in parameters:
@@ -152,6 +152,8 @@ def _outputs(document: Mapping[str, Any], binary: bool) -> tuple[WantedOutput, .
         classes = parameters.get("classification", 0)
         if type(classes) is not int or classes < 0:
             raise TensorRefused("'classification' must be a non-negative integer")
+        if any(entry["name"] == known.name for known in wanted):
+            raise TensorRefused(f"output '{entry['name'][:100]}' is asked for twice")
         asked = parameters.get("binary_data", binary)
         wanted.append(WantedOutput(entry["name"], asked is True, classes))
     return tuple(wanted)

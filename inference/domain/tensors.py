@@ -98,18 +98,15 @@ def from_json(name: str, datatype: str, shape: Sequence[int], data: object) -> T
         texts = np.empty(count, object)
         texts[:] = flat
         return texts.reshape(shape)
-    if datatype.startswith("FP"):
-        numbers = [np.nan if value is None else value for value in flat]
-        try:
-            with np.errstate(over="ignore"):
-                return np.array(numbers, np.float64).astype(DTYPES[datatype]).reshape(shape)
-        except OverflowError:
-            raise TensorRefused(
-                f"input '{name}' has a number that {datatype} cannot hold"
-            ) from None
+    dtype = DTYPES[datatype]
+    floating = datatype.startswith("FP")
+    if floating:
+        flat = [np.nan if value is None else value for value in flat]
     try:
-        return np.array(flat, DTYPES[datatype]).reshape(shape)
-    except OverflowError:
+        with np.errstate(over="raise"):
+            whole = np.array(flat, np.float64 if floating else dtype)
+            return whole.astype(dtype).reshape(shape)
+    except (OverflowError, FloatingPointError):
         raise TensorRefused(f"input '{name}' has a number that {datatype} cannot hold") from None
 
 
@@ -150,6 +147,8 @@ def classes_of(tensor: Tensor, count: int, labels: Sequence[str]) -> Tensor:
     """The classification extension: per row the ``count`` best as ``score:index[:label]``."""
     if tensor.dtype == object or tensor.ndim == 0:
         raise TensorRefused("classification is asked of an output that is not numeric")
+    if not tensor.shape[-1]:
+        raise TensorRefused("classification is asked of an output without classes")
     rows = tensor.reshape(-1, tensor.shape[-1]).astype(np.float64)
     best = np.argsort(-rows, axis=1, kind="stable")[:, : max(count, 0)]
     told = np.empty(best.shape, object)

@@ -88,6 +88,13 @@ def product_model() -> bytes:
     return _serialized(graph)
 
 
+def table_model() -> bytes:
+    """Gives back any matrix of numbers."""
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [None, None]) for n in ("x", "y")]
+    node = helper.make_node("Identity", ["x"], ["y"])
+    return _serialized(helper.make_graph([node], "table", ends[:1], ends[1:]))
+
+
 def _serialized(graph: Any) -> bytes:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     content: bytes = model.SerializeToString()

@@ -25,17 +25,23 @@ from tests.inference.raw_models import (
     gather_model,
     product_model,
     raw_manifest,
+    table_model,
 )
 
 
 class Asking:
-    """The verb with three models without features, and a model with features."""
+    """The verb with four models without features, and a model with features."""
 
     def __init__(self) -> None:
         self.house = House()
         house = self.house
         house.reader.values = {"a": [1.0] * 10}
-        models = {"echo": echo_model(), "gather": gather_model(), "product": product_model()}
+        models = {
+            "echo": echo_model(),
+            "gather": gather_model(),
+            "product": product_model(),
+            "table": table_model(),
+        }
         versions = {
             (name, "1"): house.builder.build(
                 raw_manifest(content, name), "1", {"model.onnx": content}
@@ -242,7 +248,7 @@ async def test_statistics_count_what_was_inferred(asking: Asking) -> None:
     assert stats["inference_stats"]["fail"]["count"] == 1
     assert stats["inference_stats"]["compute_infer"]["ns"] > 0
     everyone = await asking.get("/v2/models/stats")
-    assert len(everyone[1]["model_stats"]) == 4
+    assert len(everyone[1]["model_stats"]) == 5
 
 
 async def test_a_call_is_recorded_with_its_version(asking: Asking) -> None:
@@ -254,6 +260,13 @@ async def test_a_call_is_recorded_with_its_version(asking: Asking) -> None:
     assert OUTCOMES[batch.outcome[0]] == "ok"
 
 
+async def test_a_tensor_of_nothing_is_computed_however_long_it_says_it_is(asking: Asking) -> None:
+    body = {"inputs": [{"name": "x", "shape": [2**26, 0], "datatype": "FP32", "data": []}]}
+    status, told = await asking.post("/v2/models/table/infer", body)
+    assert (status, told["outputs"][0]["shape"]) == (200, [2**26, 0])
+
+
+TABLE = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1.5, 2.5]}
 INDEX = {"name": "index", "shape": [1], "datatype": "INT64", "data": [1]}
 
 
@@ -281,6 +294,18 @@ INDEX = {"name": "index", "shape": [1], "datatype": "INT64", "data": [1]}
         ("/v2/models/gather/infer", {"inputs": [{**INDEX, "data": [99]}]}, 400),
         ("/v2/models/gather/infer", {"inputs": [INDEX], "outputs": [{"name": "x"}]}, 400),
         ("/v2/models/gather/infer", {"inputs": [INDEX], "id": 7}, 400),
+        ("/v2/models/table/infer", {"inputs": [TABLE], "outputs": [{"name": "y"}] * 2}, 400),
+        ("/v2/models/table/infer", {"inputs": [{**TABLE, "shape": [2**63, 0], "data": []}]}, 400),
+        ("/v2/models/table/infer", {"inputs": [{**TABLE, "data": [1, 1e39]}]}, 400),
+        ("/v2/models/table/infer", {"inputs": [{**TABLE, "data": [1, 1e308]}]}, 400),
+        (
+            "/v2/models/table/infer",
+            {
+                "inputs": [{**TABLE, "shape": [3, 0], "data": []}],
+                "outputs": [{"name": "y", "parameters": {"classification": 1}}],
+            },
+            400,
+        ),
     ],
 )
 async def test_an_error_is_one_text(asking: Asking, path: str, content: Any, status: int) -> None:

@@ -4,11 +4,21 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.frames import Answer, Ask, FrameKind, FrameReader, pack_ask, pack_signal
-from inference.adapters.frames_asyncio import FramesConnection, FramesListener
+from contracts.frames import (
+    FRAME_BYTES_MAX,
+    Answer,
+    Ask,
+    FrameKind,
+    FrameReader,
+    pack_ask,
+    pack_signal,
+    unpack_answer,
+)
+from inference.adapters.frames_asyncio import UNREAD_S_MAX, FramesConnection, FramesListener
 from inference.domain.asked import Arrival
 from kit.clock import SystemClock
 
@@ -20,6 +30,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.written: list[bytes] = []
         self.closed = False
+        self.unread = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written.append(bytes(data))
@@ -27,8 +38,11 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         self.closed = True
 
+    def abort(self) -> None:
+        self.closed = True
+
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.unread
 
 
 class Taken:
@@ -82,6 +96,36 @@ async def test_answers_of_one_turn_are_one_write() -> None:
     await asyncio.sleep(0)
     (written,) = taken.wire.written
     assert [frame_id for _, frame_id, _ in FrameReader().feed(written)] == [7, 8]
+
+
+async def test_an_answer_beyond_a_frame_is_refused_and_its_neighbours_get_theirs() -> None:
+    taken = Taken()
+    taken.connection.data_received(ask(1) + ask(2, FrameKind.INFER) + ask(3))
+    await asyncio.sleep(0)
+    (first, third), (second,) = taken.batches
+    for arrival in (first, second):
+        arrival.reply(Answer(200, bytes(FRAME_BYTES_MAX)))
+    third.reply(Answer(200, b"{}"))
+    await asyncio.sleep(0)
+    (written,) = taken.wire.written
+    answers = [unpack_answer(payload) for _, _, payload in FrameReader().feed(written)]
+    assert [answer.status for answer in answers] == [413, 413, 200]
+    assert orjson.loads(answers[0].body)["code"] == "content-too-large"
+    assert orjson.loads(answers[1].body).keys() == {"error"}
+
+
+async def test_a_peer_is_left_only_when_it_has_not_read_for_a_while() -> None:
+    taken = Taken()
+    taken.wire.unread = 1 << 30
+    taken.connection.pause_writing()
+    for number, since_s in enumerate((0.0, UNREAD_S_MAX + 1)):
+        taken.connection._unread_since_s = asyncio.get_running_loop().time() - since_s
+        taken.connection.data_received(ask(number))
+        await asyncio.sleep(0)
+        taken.batches[-1][0].reply(Answer(200, b"{}"))
+        assert not taken.wire.closed
+        await asyncio.sleep(0)
+    assert taken.wire.closed
 
 
 async def test_a_cancelled_ask_is_no_longer_wanted_and_never_answered() -> None:

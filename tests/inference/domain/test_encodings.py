@@ -29,6 +29,11 @@ def test_a_bomb_is_stopped_at_the_bound() -> None:
         inflated(gzip.compress(bytes(1 << 20)), 1 << 10)
 
 
+def test_bytes_behind_the_encoded_body_are_refused() -> None:
+    with pytest.raises(NotEncoded):
+        inflated(gzip.compress(b"x") + b"y", 1_000)
+
+
 def test_a_body_that_ends_early_is_refused() -> None:
     with pytest.raises(NotEncoded):
         inflated(gzip.compress(b"x" * 100)[:-4], 1_000)
