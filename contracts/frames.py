@@ -17,11 +17,11 @@ ANSWER_BYTES_MAX = FRAME_BYTES_MAX - 128 * 1024
 """Of an answer's body: whoever asks for more is told so, and his neighbours keep the connection."""
 
 _HEAD = struct.Struct("<IBQ")
-_ASK = struct.Struct("<IB16sHHHH")
-_ASK_FRAME = struct.Struct("<IBQIB16sHHHH")
+_ASK = struct.Struct("<IIB16sHHHH")
+_ASK_FRAME = struct.Struct("<IBQIIB16sHHHH")
 """``_HEAD`` and ``_ASK``, packed at once."""
-_ANSWER = struct.Struct("<HBH")
-_ANSWER_FRAME = struct.Struct("<IBQHBH")
+_ANSWER = struct.Struct("<HBIH")
+_ANSWER_FRAME = struct.Struct("<IBQHBIH")
 
 
 _ODD = frozenset("13579bdf")
@@ -62,6 +62,9 @@ class Ask(NamedTuple):
     request id, or empty."""
     body: bytes
     explain: bool = False
+    rows_max: int = 0
+    """PREDICT: not 0 where the asking side did not read the body: it is to be read strictly, has no
+    more rows than this, and the answer says how many."""
 
 
 def is_sampled(traceparent: str) -> bool:
@@ -78,6 +81,8 @@ class Answer(NamedTuple):
     """Nothing was computed or recorded: another replica may be asked."""
     headers: bytes = b""
     """Lines ``name: value``; empty means content-type application/json alone."""
+    rows: int = 0
+    """How many rows were asked for; 0 where the question could not be read."""
 
 
 def pack_ask(kind: FrameKind, frame_id: int, ask: Ask) -> bytes:
@@ -91,6 +96,7 @@ def pack_ask(kind: FrameKind, frame_id: int, ask: Ask) -> bytes:
         kind,
         frame_id,
         ask.remaining_ms,
+        ask.rows_max,
         1 if ask.explain else 0,
         ask.request_id,
         len(target),
@@ -104,8 +110,8 @@ def pack_ask(kind: FrameKind, frame_id: int, ask: Ask) -> bytes:
 def unpack_ask(payload: bytes) -> Ask:
     """The inverse of ``pack_ask`` for the payload. Raises ``FrameError``."""
     try:
-        remaining_ms, flags, request_id, target, principal, trace, headers = _ASK.unpack_from(
-            payload
+        remaining_ms, rows_max, flags, request_id, target, principal, trace, headers = (
+            _ASK.unpack_from(payload)
         )
         principal_at = _ASK.size + target
         trace_at = principal_at + principal
@@ -122,6 +128,7 @@ def unpack_ask(payload: bytes) -> Ask:
             payload[headers_at:body_at],
             payload[body_at:],
             bool(flags & 1),
+            rows_max,
         )
     except (struct.error, UnicodeDecodeError) as broken:
         raise FrameError(str(broken)) from broken
@@ -136,6 +143,7 @@ def pack_answer(frame_id: int, answer: Answer) -> bytes:
         frame_id,
         answer.status,
         1 if answer.retryable else 0,
+        answer.rows,
         len(headers),
     )
     return b"".join((head, headers, body))
@@ -144,13 +152,13 @@ def pack_answer(frame_id: int, answer: Answer) -> bytes:
 def unpack_answer(payload: bytes) -> Answer:
     """The inverse of ``pack_answer`` for the payload. Raises ``FrameError``."""
     try:
-        status, flags, headers_length = _ANSWER.unpack_from(payload)
+        status, flags, rows, headers_length = _ANSWER.unpack_from(payload)
     except struct.error as broken:
         raise FrameError(str(broken)) from broken
     at = _ANSWER.size + headers_length
     if at > len(payload):
         raise FrameError("an answer is shorter than its lengths say")
-    return Answer(status, payload[at:], bool(flags & 1), payload[_ANSWER.size : at])
+    return Answer(status, payload[at:], bool(flags & 1), payload[_ANSWER.size : at], rows)
 
 
 def pack_signal(kind: FrameKind, frame_id: int = 0) -> bytes:

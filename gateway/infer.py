@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import orjson
 
+from contracts.envelope import ROWS_MAX
 from contracts.frames import Ask, FrameKind
 from contracts.problems import ProblemCode
 from gateway.admit import Admission
 from gateway.domain.access import ANY_PREDICT, OPEN, may
-from gateway.domain.envelope import ROWS_MAX
 from gateway.domain.exchange import Question, Reply, parse_lines, trace_of
 from gateway.ports import Replicas
 from kit.problems import Problem

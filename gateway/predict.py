@@ -2,9 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 
+from contracts.envelope import BadEnvelope
 from contracts.frames import Answer, Ask, FrameKind
 from gateway.admit import Admission, problem_reply
-from gateway.domain.envelope import BadEnvelope, Envelope, model_in, read_envelope
+from gateway.domain.envelope import Envelope, model_in, open_envelope, read_envelope
 from gateway.domain.exchange import Question, Reply, parse_lines, trace_of
 from gateway.limit import Account
 from gateway.metrics import ROWS
@@ -44,7 +45,7 @@ class Predict:
                     # Before the body is read: that is most of what a refusal would cost.
                     replicas.refuse_hopeless(model_in(question.body), deadline)
                 if len(question.body) <= self._inline_bytes_max:
-                    envelope = read_envelope(question.body)
+                    envelope = open_envelope(question.body)
                 else:
                     await IN_A_TASK
                     envelope = await self._off_loop(question.body)
@@ -52,6 +53,8 @@ class Predict:
                 account = admission.account(principal)
                 if not admission.limit.spend_now(account, envelope.rows):
                     await IN_A_TASK
+                    if not envelope.read:  # a limit is spent by rows, not by braces
+                        envelope = read_envelope(question.body)
                     await admission.limit.spend(account, envelope.rows)
                 ask = _pack(question, envelope, principal.caller.principal, deadline)
                 try:
@@ -59,7 +62,7 @@ class Predict:
                 except Problem as problem:
                     admission.limit.give_back_after(problem, account, envelope.rows)
                     raise
-                return self._reply(answer, account, envelope.rows)
+                return self._reply(answer, account, envelope)
             finally:
                 admission.leave(principal)
         except Problem as problem:
@@ -68,12 +71,15 @@ class Predict:
             refusal = Problem(bad.code, bad.detail, errors=bad.errors)
             return problem_reply(refusal, question.request_id, "/predict")
 
-    def _reply(self, answer: Answer, account: Account, rows: int) -> Reply:
-        limit = self._admission.limit
+    def _reply(self, answer: Answer, account: Account, envelope: Envelope) -> Reply:
+        limit, rows = self._admission.limit, envelope.rows
+        if answer.status >= 500:
+            limit.give_back(account, rows)
+        elif not envelope.read and answer.rows < rows:
+            limit.give_back(account, rows - answer.rows)
+            rows = answer.rows
         if answer.status == 200:
             ROWS.add(amount=rows)
-        elif answer.status >= 500:
-            limit.give_back(account, rows)
         headers = parse_lines(answer.headers) + limit.headers(account)
         return Reply(answer.status, answer.body, headers)
 
@@ -89,4 +95,5 @@ def _pack(question: Question, envelope: Envelope, principal: str, deadline: Dead
         (preamble.client_request_id or b"")[:CLIENT_REQUEST_ID_BYTES_MAX],
         envelope.body,
         preamble.explain,
+        0 if envelope.read else envelope.rows,
     )

@@ -40,7 +40,7 @@ class Respond:
         retryable = problem.code in _ELSEWHERE
         headers = "\n".join(f"{name}: {value}" for name, value in problem.headers().items())
         body = problem_body(problem, arrival.ask.request_id.hex(), "/predict")
-        arrival.reply(Answer(problem.code.status, body, retryable, headers.encode()))
+        arrival.reply(Answer(problem.code.status, body, retryable, headers.encode(), arrival.rows))
 
     def answer(self, served: Served, features: Features) -> None:
         """Answer the owners of a group; a row that failed answers for itself."""
@@ -65,7 +65,7 @@ class Respond:
                 fine += 1
                 arrival.wanted = False
                 body = writer.whole(arrival.ask.request_id, pieces[start:end], tail)
-                arrival.reply(Answer(200, body))
+                arrival.reply(Answer(200, body, rows=arrival.rows))
             start = end
         self._count(served, fine)
 
@@ -120,7 +120,8 @@ class Respond:
             cache_of(served, start, end), mixed.degraded, mixed.features if ask.explain else None
         )
         whole = [piece for piece in mixed.pieces if piece is not None]
-        asked.arrival.reply(Answer(200, mixed_body(group.model.name, ask.request_id, whole, tail)))
+        body = mixed_body(group.model.name, ask.request_id, whole, tail)
+        asked.arrival.reply(Answer(200, body, rows=asked.arrival.rows))
         group.loaded.tally.request("ok")
 
     def _count(self, served: Served, fine: int) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
+from contracts.envelope import CELLS_MAX, ROWS_MAX, BadEnvelope, read_envelope
+from contracts.frames import Ask
 from contracts.problems import ProblemCode
 from inference.domain.answers import invalid_row
 from inference.domain.asked import Arrival, Asked, Group, Mixed
@@ -13,8 +15,6 @@ from inference.domain.split import units_of
 from inference.ports import Routed
 from kit.problems import Problem
 
-ROWS_MAX = 10_000
-CELLS_MAX = 200_000
 GROUP_ROWS_MAX = 1_024
 ERRORS_SAID_MAX = 3
 """So many are told in words; the list has more."""
@@ -34,9 +34,12 @@ class Route:
         for arrival in arrivals:
             try:
                 name = arrival.ask.target
+                arrival.rows = arrival.ask.rows_max
                 if name not in fleet.models:
                     raise _unknown(name, fleet)
-                rows = rows_of(arrival.ask.body)
+                arrival.rows = 0
+                rows = _read(arrival.ask) if arrival.ask.rows_max else rows_of(arrival.ask.body)
+                arrival.rows = len(rows)
                 asked.setdefault(name, []).append(Asked(arrival, rows, len(rows)))
             except Problem as problem:
                 refused.append((arrival, problem))
@@ -46,8 +49,16 @@ class Route:
         return Routed(_checked(groups, refused), refused)
 
 
+def _read(ask: Ask) -> list[Row]:
+    """``rows_of`` a body that nobody has read yet: strictly."""
+    try:
+        return read_envelope(ask.body, ask.rows_max)[1]
+    except BadEnvelope as bad:
+        raise Problem(bad.code, bad.detail, errors=bad.errors) from None
+
+
 def rows_of(body: bytes) -> list[Row]:
-    """The instances of a ``POST /predict`` body. Raises ``Problem``."""
+    """The instances of a ``POST /predict`` body that was read before. Raises ``Problem``."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -20,6 +20,8 @@ class Arrival:
     reply: Callable[[Answer], None]
     wanted: bool = True
     """False once it is answered or the caller has left."""
+    rows: int = 0
+    """How many rows it asks for, once that is known."""
 
     @property
     def deadline_ns(self) -> int:

@@ -30,6 +30,7 @@ asks = st.builds(
     headers=st.binary(max_size=60),
     body=st.binary(max_size=200),
     explain=st.booleans(),
+    rows_max=st.integers(0, 2**32 - 1),
 )
 answers = st.builds(
     Answer,
@@ -37,6 +38,7 @@ answers = st.builds(
     body=st.binary(max_size=200),
     retryable=st.booleans(),
     headers=st.binary(max_size=60),
+    rows=st.integers(0, 2**32 - 1),
 )
 
 

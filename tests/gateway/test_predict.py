@@ -140,6 +140,45 @@ async def test_a_bad_envelope_is_refused_by_the_catalogue(
     assert replica.asked == []
 
 
+async def test_a_long_body_costs_the_rows_that_the_replica_counts(
+    state: Path, redis_url: str, replica: FakeReplica
+) -> None:
+    def count(_: int, ask: Ask) -> Answer:
+        return Answer(422 if b"bad" in ask.body else 200, b"{}", rows=50 * (b"no" not in ask.body))
+
+    replica.rule = count
+    small = make_key(state, "bob", "predict", quota_rows=50_000, window_s=500_000)
+    async with running_gateway(state, redis_url, inference_frames=(replica.address,)) as gateway:
+
+        async def left_after(text: str) -> int:
+            document = {"model": "delay", "instances": [{"text": text, "fill": "x" * 100}] * 50}
+            answer = await gateway.http.post("/predict", json=document, headers=bearer(small))
+            return int(answer.headers["ratelimit"].split(";")[1][2:])
+
+        async def covered() -> bool:  # without a lease it is read, to know how much to ask for
+            await left_after("fine{{")
+            return replica.asked[-1].rows_max == 150
+
+        await until(covered)
+        left = [await left_after(text) for text in ("fine", "fine{{", "bad", "bad{{", "no")]
+    assert [left[0] - now for now in left[1:]] == [50, 100, 150, 150]
+
+
+async def test_a_limit_is_spent_by_rows_and_not_by_braces(
+    state: Path, redis_url: str, replica: FakeReplica
+) -> None:
+    replica.rule = lambda _, ask: Answer(200, b"{}", rows=ask.rows_max)
+    small = make_key(state, "bob", "predict", quota_rows=60, window_s=3_000)
+    document = {"model": "delay", "instances": [{"text": "{{", "fill": "x" * 100}] * 50}
+    async with running_gateway(state, redis_url, inference_frames=(replica.address,)) as gateway:
+        answer = await gateway.http.post("/predict", json=document, headers=bearer(small))
+        assert answer.status_code == 200
+        broken = orjson.dumps(document)[:-1]
+        answer = await gateway.http.post("/predict", content=broken, headers=bearer(small))
+        assert (answer.status_code, answer.json()["code"]) == (400, "malformed-json")
+    assert [ask.rows_max for ask in replica.asked] == [0]
+
+
 async def test_a_time_out_that_is_none_is_refused(gateway: Running, key: str) -> None:
     for given in ("0", "-1", "1.5", "x", "60001", "9" * 30):
         headers = {**bearer(key), "x-request-timeout-ms": given}

@@ -266,8 +266,10 @@ def asks(
     explain: bool = False,
     model: str = "risk",
     traceparents: Sequence[str] = (),
+    glanced: bool = False,
 ) -> tuple[list[Arrival], dict[int, Answer]]:
-    """Arrivals for these bodies, and where their answers will be, by index."""
+    """Arrivals for these bodies, and where their answers will be, by index; ``glanced``: as of a
+    gateway that did not read them."""
     answers: dict[int, Answer] = {}
 
     def keep(index: int, answer: Answer) -> None:
@@ -286,6 +288,7 @@ def asks(
             headers=b"",
             body=content,
             explain=explain,
+            rows_max=max(1, content.count(b"{") - 1) if glanced else 0,
         )
         arrivals.append(Arrival(ask, now_ns, partial(keep, index)))
     return arrivals, answers

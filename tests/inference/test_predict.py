@@ -174,6 +174,40 @@ async def test_bad_input_is_a_problem_and_costs_its_neighbours_nothing(
     assert [batch.units for batch in house.spool.batches] == [("b",)]
 
 
+def unread(*cells: str) -> bytes:
+    rows = ",".join(f'{{"account":"a",{cell}}}' for cell in cells)
+    return f'{{"model":"risk","instances":[{rows}]}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (unread('"x":1')[:-1], 400, "malformed-json"),
+        (unread('"x":NaN'), 400, "malformed-json"),
+        (unread('"x":1,"x":2'), 400, "malformed-json"),
+        (unread('"x":1')[:-1] + b',"model":"other"}', 400, "malformed-json"),
+        (unread('"x":1')[:-1] + b',"more":1}', 422, "invalid-input"),
+        (unread('"x":1', '"x":[]'), 422, "invalid-input"),
+        (unread('"x":1', '"x":{}'), 422, "invalid-input"),
+    ],
+)
+async def test_what_nobody_has_read_is_read_strictly_and_costs_no_rows(
+    house: House, content: bytes, status: int, code: str
+) -> None:
+    (bad,) = await house.ask(content, glanced=True)
+    assert (bad.status, orjson.loads(bad.body)["code"], bad.rows) == (status, code, 0)
+    assert house.spool.batches == []
+
+
+async def test_an_answer_says_for_how_many_rows_it_is(house: House) -> None:
+    for content, rows in ((unread('"x":1', '"x":"{{[["'), 2), (unread('"account":[2]'), 0)):
+        (answer,) = await house.ask(content, glanced=True)
+        assert answer.rows == rows
+    misfits = {"model": "risk", "instances": [{"account": 1}] * 3}
+    (answer,) = await house.ask(misfits, glanced=True)
+    assert (answer.status, answer.rows) == (422, 3)
+
+
 async def test_a_row_that_does_not_fit_answers_for_itself(house: House) -> None:
     rows = [{"account": "a"}, {"account": 1}, {}, {"account": "b"}]
     (answer,) = await house.ask({"instances": rows})
