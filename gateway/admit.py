@@ -2,8 +2,8 @@
 
 from contracts.problems import ProblemCode
 from gateway.authenticate import Authenticate, Principal, credential_in, mark_of
-from gateway.domain.exchange import Preamble, Reply
-from gateway.limit import Account, Limit
+from gateway.domain.exchange import Headers, Preamble, Reply
+from gateway.limit import Account, Limit, OverLimit
 from gateway.metrics import IN_FLIGHT, REFUSED
 from kit.deadline import Deadline
 from kit.problems import Problem, problem_body
@@ -87,4 +87,10 @@ def problem_reply(problem: Problem, request_id: str, instance: str) -> Reply:
     """A problem as an answer; counted."""
     REFUSED.labels(problem.code.value).inc()
     headers = tuple((name.encode(), value.encode()) for name, value in problem.headers().items())
+    headers += limit_headers(problem)
     return Reply(problem.code.status, problem_body(problem, request_id, instance), headers)
+
+
+def limit_headers(problem: Problem) -> Headers:
+    """What is left of the limit that refused; none where no limit did."""
+    return problem.headers_of_limit if isinstance(problem, OverLimit) else ()

@@ -9,7 +9,7 @@ import orjson
 from contracts.envelope import ROWS_MAX
 from contracts.frames import Ask, FrameKind
 from contracts.problems import ProblemCode
-from gateway.admit import Admission
+from gateway.admit import Admission, limit_headers
 from gateway.domain.access import ANY_PREDICT, OPEN, may
 from gateway.domain.exchange import Question, Reply, parse_lines, trace_of
 from gateway.ports import Replicas
@@ -133,4 +133,5 @@ def error_reply(problem: Problem) -> Reply:
     status = 400 if problem.code.status == 422 else problem.code.status
     headers = [(name.encode(), value.encode()) for name, value in problem.headers().items()]
     headers[0] = (b"content-type", b"application/json")
-    return Reply(status, orjson.dumps({"error": problem.detail}), tuple(headers))
+    body = orjson.dumps({"error": problem.detail})
+    return Reply(status, body, (*headers, *limit_headers(problem)))

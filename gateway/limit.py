@@ -27,6 +27,12 @@ BREAKER_NS = 1_000_000_000
 ACCOUNTS_MAX = 100_000
 
 
+class OverLimit(Problem):
+    """Refused by a limit; ``headers_of_limit`` say what is left of it."""
+
+    headers_of_limit: Headers = ()
+
+
 @dataclass(slots=True, eq=False)
 class Account:
     """What one gateway holds of one limit."""
@@ -87,10 +93,17 @@ class Limit:
         return True
 
     async def spend(self, account: Account, rows: int) -> None:
-        """Spend rows. Raises ``Problem`` (quota-exceeded, cost-exceeds-quota)."""
+        """Spend rows. Raises ``OverLimit`` (quota-exceeded, cost-exceeds-quota)."""
+        try:
+            await self._spend(account, rows)
+        except OverLimit as over:
+            over.headers_of_limit = self.headers(account)
+            raise
+
+    async def _spend(self, account: Account, rows: int) -> None:
         if rows > account.policy.quota_rows:
             detail = f"One request may ask for {account.policy.quota_rows} rows under this quota."
-            raise Problem(ProblemCode.COST_EXCEEDS_QUOTA, detail)
+            raise OverLimit(ProblemCode.COST_EXCEEDS_QUOTA, detail)
         async with account.turn:
             if self.spend_now(account, rows):
                 return
@@ -176,10 +189,10 @@ class Limit:
         account.rows += least
 
     @staticmethod
-    def _exceeded(retry_ns: int) -> Problem:
+    def _exceeded(retry_ns: int) -> OverLimit:
         seconds = max(1, math.ceil(retry_ns / 1e9))
         detail = f"The rate limit is used up; it allows this again in {seconds} s."
-        return Problem(ProblemCode.QUOTA_EXCEEDED, detail, retry_after_s=seconds)
+        return OverLimit(ProblemCode.QUOTA_EXCEEDED, detail, retry_after_s=seconds)
 
     async def return_idle(self) -> None:
         """Give the rest of idle leases back. Run it periodically."""

@@ -95,6 +95,7 @@ async def test_a_call_costs_its_rows(state: Path, redis_url: str, replica: FakeR
         second = await gateway.http.post(**ask)  # type: ignore[arg-type]
         assert (second.status_code, list(second.json())) == (429, ["error"])
         assert second.headers["retry-after"] == "24"
+        assert second.headers["ratelimit"] == '"default";r=3;t=42'
 
 
 async def test_a_failure_of_ours_costs_nothing(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from contracts.problems import ProblemCode
 from gateway.domain.gcra import Grant, Policy, lease, refund
-from gateway.limit import Account, Limit
+from gateway.limit import Account, Limit, OverLimit
 from gateway.ports import StoreAway
 from kit.clock import FakeClock
 from kit.problems import Problem
@@ -63,8 +63,8 @@ async def make(fake_clock: FakeClock, store: FakeStore) -> AsyncIterator[Make]:
         yield build
 
 
-async def refusal(limit: Limit, account: Account, rows: int) -> Problem:
-    with pytest.raises(Problem) as caught:
+async def refusal(limit: Limit, account: Account, rows: int) -> OverLimit:
+    with pytest.raises(OverLimit) as caught:
         await limit.spend(account, rows)
     return caught.value
 
@@ -158,7 +158,9 @@ async def test_who_is_refused_or_leaves_keeps_nothing_of_the_lease(make: Make) -
     limit, account = make(10, 60)
     await limit.spend(account, 10)
     limit.give_back(account, 5)
-    assert (await refusal(limit, account, 7)).code is ProblemCode.QUOTA_EXCEEDED
+    refused = await refusal(limit, account, 7)
+    assert refused.code is ProblemCode.QUOTA_EXCEEDED
+    assert dict(refused.headers_of_limit)[b"ratelimit"] == b'"default";r=5;t=30'
     assert account.rows == 5
     account.refused_until_ns = 0
     leaving = asyncio.ensure_future(limit.spend(account, 7))
