@@ -1,14 +1,11 @@
-"""The whole chain under other shapes of load: batches of 100, more than it can do, almost none.
+"""The whole chain under other shapes of load: batches of 100, and almost none.
 
 - Batches: rows a second of 100-row requests, beside ONNX Runtime alone in a process (batch 128, one
   thread) on the same rows. As tensors (``/v2``, binary: 20 floats a row, as ONNX Runtime gets them)
   and as instances (``/predict``, JSON: ten fields a row, ten features looked up for it).
-- Overload: 100-row requests in an open loop at twice the closed loop's rate: what is still answered
-  (goodput), and how fast the rest is refused. Latency counts from when a request was due.
 - Idle: the median at one caller with batches allowed and forbidden; batching should cost nothing.
 """
 
-import asyncio
 import json
 import statistics
 import tempfile
@@ -25,14 +22,10 @@ from bench.record import record
 from bench.serving import fill, our_platform, wait_until_served
 from bench.serving_model import MODEL, USERS, instance, make_rows, publish, train
 from leadline.client import Client
-from leadline.load.generator import Outcome, run_load
 from leadline.state import StateDir
 
 ROWS = 100
 BATCH_CALLERS = 16
-OVERLOAD = 2.0
-TIMEOUT_MS = 500
-"""The deadline under overload: the queue is as long as it may be after as much."""
 LONE = "speed_alone"
 """The same model, its batches limited to one row."""
 
@@ -47,18 +40,16 @@ def main(*, quick: bool) -> None:
         with our_platform(folder / "state") as state:
             fill(state, folder / "model.onnx")
             _publish_alone(state, folder / "model.onnx")
-            target = _target(state)
-            bodies = [_body(MODEL, rows, start) for start in range(0, USERS - ROWS, ROWS)]
-            singles = {model: _singles(model, rows) for model in (MODEL, LONE)}
+            target = target_of(state)
+            bodies = [batch_body(MODEL, rows, start) for start in range(0, USERS - ROWS, ROWS)]
+            singles = {model: single_bodies(model, rows) for model in (MODEL, LONE)}
             tensors, batches, alone, idle = [], [], [], []
             for _ in range(rounds):
                 tensors.append(_tensor_batches(target, rows, seconds))
                 batches.append(_batches(target, bodies, seconds))
                 alone.append(runtime_rows_per_s(folder / "model.onnx", seconds / 2))
                 idle.append({m: _idle_ms(target, singles[m], seconds) for m in (MODEL, LONE)})
-            capacity = statistics.median(run.requests_per_s for run in batches)
-            overload = asyncio.run(_overload(target, bodies, capacity * OVERLOAD, seconds * 2))
-    _report(tensors, batches, alone, idle, capacity, overload, quick=quick)
+    _report(tensors, batches, alone, idle, quick=quick)
 
 
 def runtime_rows_per_s(model_file: Path, seconds: float) -> float:
@@ -84,17 +75,20 @@ def _publish_alone(state: StateDir, model_file: Path) -> None:
         wait_until_served(client, LONE)
 
 
-def _target(state: StateDir) -> tuple[str, str]:
+def target_of(state: StateDir) -> tuple[str, str]:
+    """Where predictions are asked, and with which key."""
     url = state.read_endpoints()["gateway"] + "/predict"
     return url, state.read_credentials()["admin_key"]
 
 
-def _body(model: str, rows: Any, start: int) -> str:
+def batch_body(model: str, rows: Any, start: int) -> str:
+    """A request of ``ROWS`` rows."""
     asked = [instance(start + i, rows[start + i]) for i in range(ROWS)]
     return json.dumps({"model": model, "instances": asked})
 
 
-def _singles(model: str, rows: Any) -> list[str]:
+def single_bodies(model: str, rows: Any) -> list[str]:
+    """A request for each row."""
     return [
         json.dumps({"model": model, "instances": [instance(index, row)]})
         for index, row in enumerate(rows)
@@ -140,23 +134,11 @@ def _idle_ms(target: tuple[str, str], bodies: Sequence[str], seconds: float) -> 
     return closed_loop(url, bodies, connections=1, seconds=seconds, key=key).p50_ms
 
 
-async def _overload(
-    target: tuple[str, str], bodies: Sequence[str], rate: float, seconds: float
-) -> Outcome:
-    url, key = target
-    asked = [body.encode() for body in bodies]
-    return await run_load(
-        url, key, asked, seconds=seconds, concurrency=512, rate=rate, timeout_ms=TIMEOUT_MS
-    )
-
-
 def _report(
     tensors: Sequence[Measured],
     batches: Sequence[Measured],
     alone: Sequence[float],
     idle: Sequence[dict[str, float]],
-    capacity: float,
-    overload: Outcome,
     *,
     quick: bool,
 ) -> None:
@@ -165,7 +147,6 @@ def _report(
     bare_rows = [run.requests_per_s * ROWS for run in tensors]
     bare_shares = [mine / bare for mine, bare in zip(bare_rows, alone, strict=True)]
     extra = statistics.median(run[MODEL] - run[LONE] for run in idle)
-    refused = sorted(overload.refused_s)
     figures = {
         "tensor_rows_per_s": statistics.median(bare_rows),
         "tensor_share_of_runtime": statistics.median(bare_shares),
@@ -174,28 +155,17 @@ def _report(
         "share_of_runtime": statistics.median(shares),
         "idle_p50_ms": statistics.median(run[MODEL] for run in idle),
         "idle_batching_costs_ms": extra,
-        "overload_rate": capacity * OVERLOAD,
-        "goodput_share": overload.goodput_per_s / capacity,
-        "refused": len(refused),
-        "refusal_p50_ms": refused[len(refused) // 2] * 1000 if refused else None,
-        "refusal_p99_ms": refused[int(len(refused) * 0.99)] * 1000 if refused else None,
-        "statuses": {str(status): count for status, count in overload.statuses.items()},
-        "never_sent": overload.dropped,
         "errors": sum(run.errors for run in (*tensors, *batches)),
     }
-    table = [
-        {"figure": name, "value": value if isinstance(value, float) else str(value)}
-        for name, value in figures.items()
-    ]
+    table = [{"figure": name, "value": value} for name, value in figures.items()]
     record(
         "serving_shapes",
         quick=quick,
         figures=figures,
-        tables={f"{ROWS}-row requests, overload, idle": table},
+        tables={f"{ROWS}-row requests, idle": table},
         notes=[
             f"batches: {BATCH_CALLERS} callers of {ROWS} rows, the whole chain; medians of rounds",
             "tensor: the rows in binary over /v2; else JSON, and ten features looked up a row",
             "share_of_runtime: against ONNX Runtime alone, batch 128, one thread, same model",
-            "overload: the generator is a process of its own on the same cores",
         ],
     )

@@ -64,6 +64,28 @@ async def test_an_open_loop_counts_from_when_a_request_was_due() -> None:
         outcome = await run_load(url, "k", [b"{}"], seconds=1.0, concurrency=1, rate=100)
     late = sum(latency > 0.1 for latency in outcome.latencies_s)
     assert late > 10  # all that were due during the stall, not one
+    # Told apart: only one was sent before the stall, the others waited for its connection.
+    assert sum(latency > 0.1 for latency in outcome.latencies_from_sent_s) == 1
+    assert sum(seconds > 0.1 for seconds in outcome.sent_late_s) >= late - 1
+
+
+async def test_every_answer_counts_from_due_and_from_sent() -> None:
+    async with server(lambda n: ANSWER) as url:
+        outcome = await run_load(url, "k", [b"{}"], seconds=0.5, concurrency=64, rate=300)
+    assert len(outcome.latencies_s) == len(outcome.sent_late_s) > 50
+    for due_s, sent_s, late_s in zip(
+        outcome.latencies_s, outcome.latencies_from_sent_s, outcome.sent_late_s, strict=True
+    ):
+        assert due_s == pytest.approx(sent_s + late_s)
+        assert 0 <= late_s < 0.2
+
+
+async def test_a_body_that_the_system_takes_in_pieces_arrives_whole() -> None:
+    body = b'"' + b"x" * 20_000_000 + b'"'  # more than any socket buffer
+    async with server(lambda n: ANSWER) as url:
+        outcome = await run_load(url, "k", [body], seconds=1.0, concurrency=2)
+    assert outcome.statuses[200] > 0
+    assert outcome.broken == 0
 
 
 async def test_refusals_are_told_apart() -> None:
