@@ -29,15 +29,16 @@ class Gathering:
     def write(self, data: bytes) -> None:
         """Write at the end of this turn."""
         if not self._parts:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._parts.append(data)
 
     def close(self) -> None:
         """Close once everything is written."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write now what was gathered."""
         if self._parts:
             data, self._parts = b"".join(self._parts), []
             if not self._transport.is_closing():  # the client may have left in this very turn

@@ -21,6 +21,7 @@ from gateway.domain.head import Fault, fault_in_head
 from gateway.metrics import PREDICT_SECONDS, REQUESTS
 from kit.errand import Errand
 from kit.logs import get_logger
+from kit.one_write import Gathering
 from kit.problems import problem_body
 
 _log = get_logger(__name__)
@@ -73,6 +74,8 @@ class EdgeProtocol(HttpToolsProtocol):
         """What was read last, while it can be one whole message."""
         self.known_host: bytes | None = None
         self.known_head: KnownHead | None = None
+        self.gathering: Gathering
+        """For ASGI answers: their heads and bodies leave in one write."""
         self.lane = _LaneCycle()
         self.lane_errand: Errand | None = None
         self.lane_fields: dict[bytes, bytes] | None = None
@@ -80,6 +83,7 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.gathering = Gathering(transport, self.loop)
         self.since = self.loop.time()
         self.edge.connections.add(self)
         if len(self.edge.connections) > self.edge.connections_max:
@@ -215,6 +219,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self.url = url
         self.expect_100_continue = fields.get(b"expect", b"").lower() == b"100-continue"
         super().on_headers_complete()
+        self.cycle.transport = self.gathering  # type: ignore[assignment]  # does what it uses
         if self.draining:
             self.cycle.keep_alive = False
 
@@ -281,6 +286,7 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
+        self.gathering.flush()  # the next answer may be written at once
         if self.transport.is_closing():
             return
         self.since = self.loop.time()

@@ -298,3 +298,12 @@ async def test_pipelined_requests_with_one_head_are_answered_in_order(
     answers = await gateway.raw(one, one, one + two + one, two, predict(key))
     carriers = re.findall(rb'"carrier":"(..)"', answers)
     assert carriers == [b"UA", b"UA", b"UA", b"B6", b"UA", b"B6", b"UA"]
+
+
+async def test_an_ordinary_answer_leaves_in_one_piece(gateway: Running) -> None:
+    async with gateway.wire() as wire:
+        for _ in range(3):
+            wire.writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            async with asyncio.timeout(5):
+                piece = await wire.reader.read(65_536)
+            assert piece.endswith(b'\r\n\r\n{"live":true}')
