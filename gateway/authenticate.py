@@ -101,8 +101,10 @@ class Authenticate:
         except StoreAway:
             detail = "The keys of the token's issuer cannot be fetched."
             raise Problem(ProblemCode.DEPENDENCY_UNAVAILABLE, detail) from None
-        scopes = claims.get(issuer.scope_claim, "")
+        scopes = claims.get(issuer.scope_claim)
         asked = scopes.split() if isinstance(scopes, str) else scopes
+        if not isinstance(asked, list):
+            asked = []
         known = frozenset(s for s in asked if isinstance(s, str) and is_scope(s))
         name = _plain(f"{issuer.issuer}|{claims[issuer.principal_claim]}")
         expires_us = (int(claims["exp"]) + TOKEN_LEEWAY_S) * 1_000_000

@@ -83,7 +83,9 @@ def _body(model: str, instance: str | None, rows: int) -> bytes:
     try:
         given = SAMPLE_INSTANCE if instance is None else json.loads(instance)
     except ValueError:
-        raise click.UsageError("--instance is a JSON object.") from None
+        given = None
+    if not isinstance(given, dict):
+        raise click.UsageError("--instance is a JSON object.")
     return json.dumps({"model": model, "instances": [given] * rows}).encode()
 
 

@@ -123,6 +123,13 @@ async def test_a_strange_name_travels_in_headers_all_the_same(
     assert principal.caller.principal == "https://id.example|zo\\xeb\\x0d\\x0ax: 1"
 
 
+@pytest.mark.parametrize("scope", [7, {"predict": True}, [7, None], False])
+async def test_scopes_that_are_neither_text_nor_a_list_of_it_are_none(
+    authenticate: Authenticate, clock: FakeClock, scope: object
+) -> None:
+    assert (await authenticate.later(token(clock, scope=scope))).caller.scopes == frozenset()
+
+
 async def test_many_tokens_at_once_fetch_the_keys_once(
     authenticate: Authenticate, clock: FakeClock, jwks: Jwks
 ) -> None:
