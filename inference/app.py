@@ -27,7 +27,7 @@ from inference.adapters.session_onnxruntime import OnnxSession
 from inference.adapters.slots import Slots
 from inference.adapters.spool_file import FileSpool
 from inference.adapters.stream_redis import RedisStream
-from inference.domain.pace import Pace
+from inference.domain.pace import Paces
 from inference.infer import Infer
 from inference.load import Load
 from inference.metrics import Instrument
@@ -112,7 +112,7 @@ class Inference:
         settings = self.settings
         self.respond = Respond(self.clock)
         record = Record(self.spool)
-        self.pace = Pace()
+        self.paces = Paces()
         score = Score(
             features=self.reader,
             cache=RememberedAnswers(self.answers, self.clock, settings.cache_bytes_max),
@@ -122,7 +122,7 @@ class Inference:
         self.shadow = Shadow(
             score=score,
             record=record,
-            pace=self.pace,
+            paces=self.paces,
             clock=self.clock,
             rows_max=settings.shadow_rows_max,
         )
@@ -131,7 +131,7 @@ class Inference:
             score=score,
             record=record,
             respond=self.respond,
-            pace=self.pace,
+            paces=self.paces,
             clock=self.clock,
             tasks=self.tasks,
             rows_in_flight_max=settings.rows_in_flight_max,

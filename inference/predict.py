@@ -8,7 +8,7 @@ from functools import partial
 from contracts.frames import is_sampled
 from contracts.problems import ProblemCode
 from inference.domain.asked import Arrival, Group
-from inference.domain.pace import Pace
+from inference.domain.pace import Paces
 from inference.domain.served import Served
 from inference.ports import Responder, Routed, Scorer
 from kit.clock import Clock
@@ -18,6 +18,9 @@ from kit.tasks import TaskOwner
 
 _log = get_logger(__name__)
 TRACED_LINES_PER_S_MAX, LINKS_MAX = 50, 20
+ROW_BYTES_MIN = 8
+"""``{"a":1},``: a body has no more rows than that. Only where as many would be late are they
+counted: it is the quiet time that is to cost nothing."""
 _SHARE_OF_DEADLINE = 0.9
 """A row that is predicted to wait longer than this share of what it has left is refused now."""
 
@@ -32,7 +35,7 @@ class Predict:
         score: Scorer,
         record: Callable[[Served], None],
         respond: Responder,
-        pace: Pace,
+        paces: Paces,
         clock: Clock,
         tasks: TaskOwner,
         rows_in_flight_max: int,
@@ -42,7 +45,7 @@ class Predict:
         self._score = score
         self._record = record
         self._respond = respond
-        self._pace = pace
+        self._paces = paces
         self._clock = clock
         self._tasks = tasks
         self._rows_max = rows_in_flight_max
@@ -71,25 +74,45 @@ class Predict:
 
     def _admitted(self, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
         """Those that can be answered in time; the others are told so at once."""
-        count = len(arrivals)
-        wait_ns = self._pace.wait_s(count) * 1e9
         now_ns = self._clock.monotonic_ns()
-        full = self._pace.pending + count > self._rows_max
-        soonest_ns = min([arrival.deadline_ns for arrival in arrivals]) - now_ns
-        if not full and wait_ns <= _SHARE_OF_DEADLINE * soonest_ns:
+        rows_max = sum(
+            [each.ask.rows_max or len(each.ask.body) // ROW_BYTES_MIN for each in arrivals]
+        )
+        left_ns = min([arrival.deadline_ns for arrival in arrivals]) - now_ns
+        if (
+            left_ns > 0
+            and self._paces.pending + rows_max <= self._rows_max
+            and self._paces.none_late(rows_max, _SHARE_OF_DEADLINE * left_ns / 1e9)
+        ):
             return arrivals
-        admitted = []
+        return self._admitted_singly(arrivals, now_ns)
+
+    def _admitted_singly(self, arrivals: Sequence[Arrival], now_ns: int) -> Sequence[Arrival]:
+        """The same, row by row: each waits for the rows of its model that came before it."""
+        admitted: list[Arrival] = []
+        ahead: dict[str, int] = {}
+        pending = self._paces.pending
         for arrival in arrivals:
-            left_ns = arrival.deadline_ns - now_ns
-            if full or wait_ns > _SHARE_OF_DEADLINE * left_ns:
-                self._respond.refuse(arrival, _refusal(left_ns, wait_ns))
-            else:
-                admitted.append(arrival)
+            model, left_ns = arrival.ask.target, arrival.deadline_ns - now_ns
+            rows = arrival.ask.rows_max or max(1, arrival.ask.body.count(b"{") - 1)
+            pace, before = self._paces.known(model), ahead.get(model, 0)
+            # Alone it is never late: it cannot come at a better time.
+            late = pace.pending + before > 0 and pace.late(
+                before + rows, _SHARE_OF_DEADLINE * left_ns / 1e9
+            )
+            full = pending > 0 and pending + rows > self._rows_max
+            if left_ns <= 0 or full or late:
+                refusal = _refusal(left_ns, pace.wait_s(before + rows))
+                self._respond.refuse(arrival, refusal)
+                continue
+            admitted.append(arrival)
+            ahead[model] = before + rows
+            pending += rows
         return admitted
 
     async def _serve(self, group: Group) -> None:
         rows = len(group.rows)
-        self._pace.accept(rows, self._clock.monotonic_ns())
+        self._paces.accept(group.model.name, rows, self._clock.monotonic_ns())
         try:
             served, features = await self._score(group)
             scored_ns = self._clock.monotonic_ns()
@@ -108,7 +131,7 @@ class Predict:
             self._fail(asked.arrival for asked in group.owners)
         finally:
             group.loaded.in_use -= 1
-            self._pace.answer(rows, self._clock.monotonic_ns())
+            self._paces.answer(group.model.name, rows, self._clock.monotonic_ns())
 
     def _log_traces(self, group: Group, links: Sequence[str]) -> None:
         """Say which requests of sampled traces shared this batch."""
@@ -129,11 +152,11 @@ class Predict:
             self._respond.refuse(arrival, Problem(ProblemCode.INTERNAL, "The service failed."))
 
 
-def _refusal(left_ns: float, wait_ns: float) -> Problem:
+def _refusal(left_ns: float, wait_s: float) -> Problem:
     if left_ns <= 0:
         return Problem(ProblemCode.DEADLINE_EXCEEDED, "The deadline has passed.", stage="queue")
     return Problem(
         ProblemCode.OVERLOADED,
         "The answer would come after the deadline.",
-        retry_after_s=max(1, round(wait_ns / 1e9)),
+        retry_after_s=max(1, round(wait_s)),
     )

@@ -7,7 +7,7 @@ from contracts.routing import Arm
 from inference.domain.asked import Group
 from inference.domain.fleet import LoadedVersion
 from inference.domain.instances import FieldRefused
-from inference.domain.pace import Pace
+from inference.domain.pace import Paces
 from inference.domain.served import Served
 from inference.ports import Scorer
 from kit.clock import Clock
@@ -25,13 +25,13 @@ class Shadow:
         *,
         score: Scorer,
         record: Callable[[Served], None],
-        pace: Pace,
+        paces: Paces,
         clock: Clock,
         rows_max: int,
     ) -> None:
         self._score = score
         self._record = record
-        self._pace = pace
+        self._paces = paces
         self._clock = clock
         self._rows_max = rows_max
         self._queue: deque[Group] = deque()
@@ -52,7 +52,7 @@ class Shadow:
     async def run(self) -> None:
         """For ever."""
         while True:
-            if not self._queue or self._pace.wait_s() > _BUSY_S:
+            if not self._queue or self._paces.wait_s() > _BUSY_S:
                 await self._clock.sleep_s(_IDLE_S)
             else:
                 await self.step()

@@ -24,7 +24,7 @@ from inference.adapters.session_onnxruntime import OnnxSession
 from inference.adapters.slots import Slots
 from inference.domain.asked import Arrival
 from inference.domain.fleet import Fleet, LoadedVersion, fleet_of
-from inference.domain.pace import Pace
+from inference.domain.pace import Paces
 from inference.predict import Predict
 from inference.record import Record
 from inference.respond import Respond
@@ -187,7 +187,7 @@ class House:
         self.fleet = Fleet()
         self.respond = Respond(self.clock)
         self.builder = OnnxBuilder(catalogue(), self.reader, self._engine, (), 1)
-        self.pace = Pace()
+        self.paces = Paces()
         self.redis = PipelinedRedis("unix:///nowhere", timeout_ms=20)  # not started: away
         score = Score(
             features=self.reader,
@@ -197,14 +197,14 @@ class House:
         )
         record = Record(self.spool)
         self.shadow = Shadow(
-            score=score, record=record, pace=self.pace, clock=self.clock, rows_max=100
+            score=score, record=record, paces=self.paces, clock=self.clock, rows_max=100
         )
         self.predict = Predict(
             route=Route(lambda: self.fleet),
             score=score,
             record=record,
             respond=self.respond,
-            pace=self.pace,
+            paces=self.paces,
             clock=self.clock,
             tasks=self.tasks,
             rows_in_flight_max=10_000,

@@ -2,8 +2,14 @@
 
 import orjson
 
-from inference.domain.pace import Pace
+from inference.domain.pace import Pace, Paces
 from tests.inference.parts import House, body
+
+
+def queue(house: House, model: str, *, rows: int) -> None:
+    """So many rows wait, a thousand a second are answered."""
+    house.paces.accept(model, rows + 100, 0)
+    house.paces.answer(model, 100, 100_000_000)
 
 
 async def test_a_request_whose_deadline_has_passed_is_not_computed(house: House) -> None:
@@ -17,8 +23,7 @@ async def test_a_request_whose_deadline_has_passed_is_not_computed(house: House)
 async def test_a_predicted_wait_beyond_the_deadline_is_overload_and_retryable(
     house: House,
 ) -> None:
-    house.pace.accept(1_000, 0)
-    house.pace.answer(100, 100_000_000)  # 1,000 rows a second
+    queue(house, "risk", rows=1_000)
     (answer,) = await house.ask(body("a"), remaining_ms=500)
     assert (answer.status, answer.retryable) == (503, True)
     assert orjson.loads(answer.body)["code"] == "overloaded"
@@ -28,13 +33,47 @@ async def test_a_predicted_wait_beyond_the_deadline_is_overload_and_retryable(
 
 
 async def test_more_rows_than_may_be_in_flight_are_overload(house: House) -> None:
-    house.pace.accept(10_000, 0)
+    house.paces.accept("risk", 10_000, 0)
     (answer,) = await house.ask(body("a"))
     assert answer.status == 503
 
 
 def test_an_idle_replica_predicts_no_wait() -> None:
     assert Pace().wait_s(5) == 0.0
+    assert Paces().none_late(10_000, 0.0)
+
+
+def test_what_never_queued_refuses_nobody() -> None:
+    pace = Pace()
+    for turn in range(100):  # latency, not load: one row at a time, each 30 ms
+        pace.accept(1, turn * 40_000_000)
+        pace.answer(1, turn * 40_000_000 + 30_000_000)
+    assert pace.wait_s(1_000) > 20
+    assert not pace.late(1_000, 0.1)
+
+
+async def test_rows_are_counted_not_requests(house: House) -> None:
+    queue(house, "risk", rows=300)
+    many = body(*["a"] * 300)
+    large, small, late = await house.ask(many, body("a"), many, remaining_ms=800)
+    assert (large.status, small.status, late.status) == (200, 200, 503)
+
+
+async def test_what_finds_nobody_before_it_is_taken(house: House) -> None:
+    house.paces.accept("risk", 1_000, 0)
+    house.paces.answer("risk", 10, 100_000_000)  # 100 rows a second, and then idle
+    house.paces.answer("risk", 990, 100_000_001)
+    (answer,) = await house.ask(body(*["a"] * 500), remaining_ms=1_000)
+    assert answer.status == 200
+    house.paces.accept("risk", 1, 0)
+    (more,) = await house.ask(body(*["a"] * 500), remaining_ms=1_000)
+    assert more.status == 503
+
+
+async def test_one_slow_model_refuses_no_other(house: House) -> None:
+    queue(house, "slow", rows=5_000)
+    (answer,) = await house.ask(body("a"), remaining_ms=500)
+    assert answer.status == 200
 
 
 def test_the_pace_follows_a_slowdown_only_when_rows_queue() -> None:
