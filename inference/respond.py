@@ -48,24 +48,25 @@ class Respond:
         writer = group.loaded.writer(group.arm.variant)
         pieces = writer.rows(served.verdicts, served.outcome)
         bad = degraded_rows(served.taken)
-        fine = start = 0
+        fine, start, off = 0, 0, TAILS["off"]
         for asked, count in zip(group.owners, group.counts, strict=True):
             end = start + count
             arrival = asked.arrival
-            special = arrival.ask.explain or (bad is not None and bad[start:end].any())
             if asked.mixed is not None:
                 self._gather(asked, served, features, pieces, start, end)
             elif served.failed and served.outcome[start:end].all():
                 self._refuse_row(asked, served, int(served.outcome[start]))
             elif arrival.wanted:
-                cache = cache_of(served, start, end)
-                tail = TAILS[cache]
-                if special:
+                ask, tail = arrival.ask, off
+                if ask.explain or (bad is not None and bad[start:end].any()):
                     tail = self._tail(asked, served, features, start, end)
+                elif served.cached is not None:
+                    tail = TAILS[cache_of(served, start, end)]
                 fine += 1
                 arrival.wanted = False
-                body = writer.whole(arrival.ask.request_id, pieces[start:end], tail)
-                arrival.reply(Answer(200, body, rows=arrival.rows))
+                inner = pieces[start] if count == 1 else b",".join(pieces[start:end])
+                body = writer.whole(ask.request_id, inner, tail)
+                arrival.reply(Answer(200, body, False, b"", arrival.rows))
             start = end
         self._count(served, fine)
 

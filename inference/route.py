@@ -1,6 +1,7 @@
 """Which version answers each row? Parses what arrived, routes it, checks it; no I/O."""
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import orjson
 
@@ -16,6 +17,7 @@ from inference.ports import Routed
 from kit.problems import Problem
 
 GROUP_ROWS_MAX = 1_024
+_DICTS = {dict}
 ERRORS_SAID_MAX = 3
 """So many are told in words; the list has more."""
 
@@ -72,10 +74,10 @@ def rows_of(body: bytes) -> list[Row]:
         )
     if len(instances) > ROWS_MAX:
         raise Problem(ProblemCode.INVALID_INPUT, f"At most {ROWS_MAX} rows a request.")
-    if set(map(type, instances)) != {dict}:
+    if set(map(type, instances)) != _DICTS:
         first = next(at for at, row in enumerate(instances) if type(row) is not dict)
         raise _invalid([FieldError(first, "", "not-an-instance")])
-    if sum(map(len, instances)) > CELLS_MAX:
+    if len(body) > CELLS_MAX and sum(map(len, instances)) > CELLS_MAX:  # a cell is five bytes
         raise Problem(ProblemCode.INVALID_INPUT, f"At most {CELLS_MAX} cells a request.")
     return instances
 
@@ -98,6 +100,31 @@ def _invalid(errors: list[FieldError]) -> Problem:
 def _split(model: ServedModel, epoch: int, several: list[Asked]) -> list[Group]:
     """Groups of at most ``GROUP_ROWS_MAX`` rows: a request of 10,000 rows is scored in pieces, and
     the rows of others get their turn between them."""
+    rows = list(chain.from_iterable([asked.rows for asked in several]))
+    units = units_of(rows, model.unit_key)
+    arms = model.split.arms_of(units)
+    arm = arms[0]
+    if len(rows) > GROUP_ROWS_MAX or arms.count(arm) != len(arms):
+        return _split_by_arms(model, epoch, several, units, arms)
+    counts = [len(asked.rows) for asked in several]
+    return [
+        Group(
+            model=model,
+            arm=model.route.arms[arm],
+            loaded=model.loaded[arm],
+            epoch=epoch,
+            owners=several,
+            counts=counts,
+            indices=list(chain.from_iterable(map(range, counts))),
+            rows=rows,
+            units=units,
+        )
+    ]
+
+
+def _split_by_arms(
+    model: ServedModel, epoch: int, several: list[Asked], units: list[str], arms: list[int]
+) -> list[Group]:
     full: list[Group] = []
     filling: dict[int, Group] = {}
 
@@ -109,21 +136,21 @@ def _split(model: ServedModel, epoch: int, several: list[Asked]) -> list[Group]:
             full.append(group)
         return group
 
-    keys = model.unit_key
+    start = 0
     for asked in several:
-        units = units_of(asked.rows, keys)
-        arms = model.split.arms_of(units)
-        first = arms[0]
-        if len(arms) <= GROUP_ROWS_MAX and arms.count(first) == len(arms):
-            group_for(first, len(arms)).add(asked, asked.rows, units, list(range(len(units))))
+        end = start + len(asked.rows)
+        mine, taken = units[start:end], arms[start:end]
+        start, first = end, taken[0]
+        if len(taken) <= GROUP_ROWS_MAX and taken.count(first) == len(taken):
+            group_for(first, len(taken)).add(asked, asked.rows, mine, list(range(len(mine))))
             continue
-        asked.mixed = Mixed([None] * len(units), [None] * len(units))
-        for arm in sorted(set(arms)):
-            chosen = [index for index, one in enumerate(arms) if one == arm]
-            for start in range(0, len(chosen), GROUP_ROWS_MAX):
-                indices = chosen[start : start + GROUP_ROWS_MAX]
+        asked.mixed = Mixed([None] * len(mine), [None] * len(mine))
+        for arm in sorted(set(taken)):
+            chosen = [index for index, one in enumerate(taken) if one == arm]
+            for at in range(0, len(chosen), GROUP_ROWS_MAX):
+                indices = chosen[at : at + GROUP_ROWS_MAX]
                 rows = [asked.rows[index] for index in indices]
-                own = [units[index] for index in indices]
+                own = [mine[index] for index in indices]
                 group_for(arm, len(rows)).add(asked, rows, own, indices)
     return full
 

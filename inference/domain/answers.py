@@ -1,6 +1,7 @@
 """Writes the answers of ``POST /predict``: numbers of a whole batch are formatted in one call,
 rows are glued from prepared pieces (1 µs a row; a ``dumps`` of dicts a row costs 4)."""
 
+from binascii import hexlify
 from collections.abc import Sequence
 from typing import Any
 
@@ -114,10 +115,9 @@ class AnswerWriter:
             for best, sure, each in rows
         ]
 
-    def whole(self, request_id: bytes, rows: Sequence[bytes], tail: bytes) -> bytes:
-        """The body of a request whose rows this version answered alone."""
-        inner = rows[0] if len(rows) == 1 else b",".join(rows)
-        return b'{"request_id":"%b%b%b]%b' % (request_id.hex().encode(), self.head, inner, tail)
+    def whole(self, request_id: bytes, rows: bytes, tail: bytes) -> bytes:
+        """The body of a request whose rows, parted by commas, this version answered alone."""
+        return b'{"request_id":"%b%b%b]%b' % (hexlify(request_id), self.head, rows, tail)
 
 
 def mixed_body(
@@ -128,7 +128,7 @@ def mixed_body(
     Where they are of several versions, each row names its own, and the request none.
     """
     if len({id(writer) for _, writer in rows}) == 1:
-        return rows[0][1].whole(request_id, [piece for piece, _ in rows], tail)
+        return rows[0][1].whole(request_id, b",".join([piece for piece, _ in rows]), tail)
     inner = b",".join([row[:-1] + b"," + writer.arm + b"}" for row, writer in rows])
     head = {"request_id": request_id.hex(), "model": model, "version": None, "variant": None}
     return orjson.dumps(head)[:-1] + b',"predictions":[' + inner + b"]" + tail
