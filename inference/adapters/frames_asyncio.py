@@ -13,7 +13,6 @@ import orjson
 from contracts.frames import (
     ANSWER_BYTES_MAX,
     Answer,
-    Ask,
     FrameError,
     FrameKind,
     FrameReader,
@@ -173,7 +172,7 @@ class FramesConnection(asyncio.Protocol):
         if arrival is None or self._transport is None:
             return
         if len(answer.body) > ANSWER_BYTES_MAX:
-            answer = _too_long(kind, arrival.ask)
+            answer = _too_long(kind, arrival)
         if not self._out:
             self._loop.call_soon(self._flush)
         self._out.append(pack_answer(frame_id, answer))
@@ -215,11 +214,11 @@ class FramesConnection(asyncio.Protocol):
         self._listener.connections.discard(self)
 
 
-def _too_long(kind: int, ask: Ask) -> Answer:
+def _too_long(kind: int, arrival: Arrival) -> Answer:
     status = TOO_LONG.code.status
     if kind == FrameKind.INFER:
         body = orjson.dumps({"error": TOO_LONG.detail})
         return Answer(status, body, headers=b"content-type: application/json")
     headers = "\n".join(f"{name}: {value}" for name, value in TOO_LONG.headers().items())
-    body = problem_body(TOO_LONG, ask.request_id.hex(), "/predict")
-    return Answer(status, body, headers=headers.encode())
+    body = problem_body(TOO_LONG, arrival.ask.request_id.hex(), "/predict")
+    return Answer(status, body, headers=headers.encode(), rows=arrival.rows)

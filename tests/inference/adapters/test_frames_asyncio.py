@@ -103,6 +103,7 @@ async def test_an_answer_beyond_a_frame_is_refused_and_its_neighbours_get_theirs
     taken.connection.data_received(ask(1) + ask(2, FrameKind.INFER) + ask(3))
     await asyncio.sleep(0)
     (first, third), (second,) = taken.batches
+    first.rows = 7  # were computed, and are paid for
     for arrival in (first, second):
         arrival.reply(Answer(200, bytes(FRAME_BYTES_MAX)))
     third.reply(Answer(200, b"{}"))
@@ -110,6 +111,7 @@ async def test_an_answer_beyond_a_frame_is_refused_and_its_neighbours_get_theirs
     (written,) = taken.wire.written
     answers = [unpack_answer(payload) for _, _, payload in FrameReader().feed(written)]
     assert [answer.status for answer in answers] == [413, 413, 200]
+    assert answers[0].rows == 7
     assert orjson.loads(answers[0].body)["code"] == "content-too-large"
     assert orjson.loads(answers[1].body).keys() == {"error"}
 
