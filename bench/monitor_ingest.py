@@ -155,7 +155,7 @@ async def _measure(url: str, registry: Registry, rows: int, total: int) -> dict[
         while await observe.step():
             pass
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        stored = database.reader.execute("SELECT count(*) FROM predictions").fetchone()[0]
+        stored = database.reader.execute("SELECT coalesce(sum(rows), 0) FROM blocks").fetchone()[0]
         assert stored == sent, f"{stored} of {sent} rows arrived"
         disk = _bytes_below(Path(folder))
         database.close()

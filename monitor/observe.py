@@ -4,8 +4,6 @@ import sqlite3
 from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
-
 from contracts.served import Sealed, seal
 from kit.clock import Clock
 from kit.logs import get_logger
@@ -214,8 +212,7 @@ class Observe:
 
     def _enter(self, rows: Rows) -> Rows:
         layout = self._baselines.known(rows.lane.model, rows.lane.version).layout
-        fresh = self._ledger.enter(rows, segment_labels(rows, layout))
-        return rows.only(np.array(fresh, dtype=bool))
+        return rows.only(self._ledger.enter(rows, segment_labels(rows, layout)))
 
     def _count(self, rows: Rows, latest_us: int) -> None:
         ahead = rows.event_us > latest_us

@@ -5,6 +5,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from contracts.manifest import Manifest
 from monitor.domain.alerts import Alert
 from monitor.domain.exposure import Exposed
@@ -102,7 +105,7 @@ class Ledger(Protocol):
 
     def save_progress(self, producer: str, progress: Progress) -> None: ...
 
-    def enter(self, rows: Rows, segments: Sequence[str]) -> list[bool]:
+    def enter(self, rows: Rows, segments: Sequence[str]) -> npt.NDArray[np.bool_]:
         """Index the rows for labels and evidence; False where a row is known already."""
 
     def add_parts(self, parts: Iterable[Part], *, folded: bool) -> None: ...

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SCHEMA_VERSION = 1
+from monitor.adapters import blocks_sqlite
+from monitor.adapters.older_sqlite import move_predictions
 
-_SCHEMA = """
+SCHEMA_VERSION = 2
+
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS producers (
   producer TEXT PRIMARY KEY, high INTEGER NOT NULL, holes TEXT NOT NULL
 ) WITHOUT ROWID;
@@ -18,16 +21,6 @@ CREATE TABLE IF NOT EXISTS lanes (
   rollout_id TEXT NOT NULL, step INTEGER NOT NULL, arm TEXT NOT NULL, policy_id TEXT NOT NULL,
   UNIQUE (model, version, variant, rollout_id, step, arm, policy_id)
 );
-CREATE TABLE IF NOT EXISTS predictions (
-  id INTEGER PRIMARY KEY, key BLOB NOT NULL, lane INTEGER NOT NULL, event_us INTEGER NOT NULL,
-  unit TEXT NOT NULL, score REAL, confidence REAL, predicted INTEGER NOT NULL,
-  outcome INTEGER NOT NULL, flags INTEGER NOT NULL, latency_us INTEGER NOT NULL,
-  propensity REAL NOT NULL, segments TEXT NOT NULL, label REAL, label_us INTEGER,
-  rollout INTEGER NOT NULL, UNIQUE (key, lane)
-);
-CREATE INDEX IF NOT EXISTS predictions_by_time ON predictions (event_us);
-CREATE INDEX IF NOT EXISTS predictions_by_rollout ON predictions (lane)
-WHERE rollout;
 CREATE TABLE IF NOT EXISTS client_ids (
   client_id TEXT NOT NULL, key BLOB NOT NULL, PRIMARY KEY (client_id, key)
 ) WITHOUT ROWID;
@@ -83,6 +76,7 @@ CREATE TABLE IF NOT EXISTS outbox (
 );
 CREATE INDEX IF NOT EXISTS outbox_waiting ON outbox (id) WHERE NOT sent;
 """
+SCHEMA += blocks_sqlite.SCHEMA
 
 
 class Database:
@@ -97,7 +91,8 @@ class Database:
         """Open or create. Raises ``sqlite3.Error`` when the file is not ours."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._writer = self._connect()
-        self._writer.executescript(_SCHEMA)
+        self._writer.executescript(SCHEMA)
+        move_predictions(self._writer)
         self._writer.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         self._reader = self._connect()
         self._reader.execute("PRAGMA query_only=1")

@@ -4,19 +4,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from monitor.adapters.blocks_sqlite import select
 from monitor.adapters.database_sqlite import Database
 from monitor.adapters.ledger_sqlite import unpack
-from monitor.domain.rows import DAY_US
+from monitor.domain.rows import DAY_US, HOUR_US
 from monitor.domain.scored import Scored
 from monitor.domain.tally import Cell, Volume
 from monitor.ports import Seen
 
 _SCORED = """
-SELECT p.event_us, p.score, p.predicted, p.label, p.label_us, p.outcome, p.propensity, p.flags,
-       p.unit
-FROM predictions p JOIN lanes l ON l.id = p.lane
-WHERE l.model = ? AND l.version = ? AND l.variant IN ({variants})
-AND p.event_us >= ? AND p.event_us < ? {segment} ORDER BY p.event_us
+b.lane IN (SELECT id FROM lanes WHERE model = ? AND version = ? AND variant IN ({variants}))
+AND b.hour BETWEEN ? AND ? AND b.until_us >= ? AND b.from_us < ?
 """
 
 
@@ -97,25 +95,27 @@ class SqliteHistory:
         segment: str = "",
     ) -> Scored:  # fmt: skip
         """Predictions of the window with their labels, by event time."""
-        query = _SCORED.format(
-            variants=",".join("?" * len(variants)),
-            segment="AND p.segments LIKE ? ESCAPE '\\'" if segment else "",
-        )
-        like = (f"%|{_escaped(segment)}|%",) if segment else ()
-        rows = self._database.reader.execute(
-            query, (model, version, *variants, from_us, until_us, *like)
-        ).fetchall()
-        columns = list(zip(*rows, strict=True)) if rows else [()] * 9
+        where = _SCORED.format(variants=",".join("?" * len(variants)))
+        hours = from_us // HOUR_US, until_us // HOUR_US
+        values = (model, version, *variants, *hours, from_us, until_us)
+        rows = select(self._database.reader, where, values)
+        at_us = rows.records["event_us"]
+        kept = (at_us >= from_us) & (at_us < until_us)
+        if segment:
+            kept &= np.array([f"|{segment}|" in joined for joined in rows.segments], dtype=bool)
+        at = np.flatnonzero(kept)
+        at = at[np.argsort(at_us[at], kind="stable")]
+        records = rows.records[at]
         return Scored(
-            at_us=np.array(columns[0], dtype=np.int64),
-            score=np.array(columns[1], dtype=np.float64),
-            predicted=np.array(columns[2], dtype=np.int64),
-            label=np.array(columns[3], dtype=np.float64),
-            label_us=np.array([at or 0 for at in columns[4]], dtype=np.int64),
-            outcome=np.array(columns[5], dtype=np.int64),
-            propensity=np.array(columns[6], dtype=np.float64),
-            flags=np.array(columns[7], dtype=np.int64),
-            units=np.array(columns[8], dtype=object),
+            at_us=records["event_us"].astype(np.int64),
+            score=records["score"].astype(np.float64),
+            predicted=records["predicted"].astype(np.int64),
+            label=rows.label[at],
+            label_us=rows.label_us[at],
+            outcome=records["outcome"].astype(np.int64),
+            propensity=records["propensity"].astype(np.float64),
+            flags=records["flags"].astype(np.int64),
+            units=np.array(rows.units, dtype=object)[at],
         )
 
     def part_names(self, model: str, version: str, from_us: int, until_us: int) -> list[str]:
@@ -126,7 +126,3 @@ class SqliteHistory:
             (model, version, until_us, from_us, from_us - 30 * DAY_US),
         )
         return [name for (name,) in rows]
-
-
-def _escaped(segment: str) -> str:
-    return segment.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

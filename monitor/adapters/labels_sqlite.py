@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 
+from monitor.adapters.blocks_sqlite import label_key, label_unit
 from monitor.adapters.database_sqlite import Database
 from monitor.ports import LabelOutcome, Occurrence, Truth
 
@@ -14,14 +15,6 @@ _STORED_BY_UNIT = (
 _INSERT = (
     "INSERT INTO labels (model, key, unit, predicted_us, label, label_us, received_us, waiting) "
     "VALUES (?,?,?,?,?,?,?,?)"
-)
-_JOIN_BY_KEY = (
-    "UPDATE predictions SET label = ?, label_us = ? WHERE key = ? "
-    "AND lane IN (SELECT id FROM lanes WHERE model = ?)"
-)
-_JOIN_BY_UNIT = (
-    "UPDATE predictions SET label = ?, label_us = ? WHERE event_us BETWEEN ? AND ? AND unit = ? "
-    "AND lane IN (SELECT id FROM lanes WHERE model = ?)"
 )
 
 
@@ -75,15 +68,11 @@ class SqliteLabels:
 
     def _join(self, writer: sqlite3.Connection, truth: Truth, key: bytes | None) -> bool:
         if key is not None:
-            values = (truth.label, truth.label_us, key, truth.model)
-            return writer.execute(_JOIN_BY_KEY, values).rowcount > 0
+            return label_key(writer, truth.model, key, truth.label, truth.label_us)
         assert truth.predicted_us is not None
-        first, last = truth.predicted_us - self._match_us, truth.predicted_us + self._match_us
-        found = writer.execute(
-            _JOIN_BY_UNIT,
-            (truth.label, truth.label_us, first, last, truth.unit, truth.model),
-        )
-        return found.rowcount > 0
+        assert truth.unit is not None
+        around = truth.predicted_us - self._match_us, truth.predicted_us + self._match_us
+        return label_unit(writer, truth.model, truth.unit, around, truth.label, truth.label_us)
 
     def _key(self, truth: Truth) -> bytes | None:
         """The key; a name that the client gave its request is translated where it is known."""

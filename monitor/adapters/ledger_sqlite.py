@@ -6,41 +6,17 @@ from contextlib import contextmanager
 from hashlib import sha256
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
+from monitor.adapters.blocks_sqlite import enter
 from monitor.adapters.database_sqlite import Database
+from monitor.adapters.waiting_sqlite import take_labels
+from monitor.domain.blocks import block_of
 from monitor.domain.rows import Lane, Rows
 from monitor.domain.sequence import Progress
 from monitor.domain.tally import Cell, CellKey, Layout, Volume
 from monitor.ports import Part
-
-_INSERT = """
-INSERT OR IGNORE INTO predictions
-(key, lane, event_us, unit, score, confidence, predicted, outcome, flags, latency_us, propensity,
- segments, rollout) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)
-"""
-_TAKE_LABELS = """
-UPDATE predictions SET label = l.label, label_us = l.label_us
-FROM labels l, lanes
-WHERE predictions.id > ? AND lanes.id = predictions.lane AND l.model = lanes.model
-AND l.key = predictions.key
-"""
-_TAKE_UNIT_LABELS = """
-UPDATE predictions SET label = l.label, label_us = l.label_us
-FROM labels l, lanes
-WHERE predictions.id > ? AND lanes.id = predictions.lane AND l.model = lanes.model
-AND l.unit = predictions.unit AND l.waiting
-AND l.predicted_us BETWEEN predictions.event_us - ? AND predictions.event_us + ?
-"""
-_STOP_WAITING = """
-UPDATE labels SET waiting = 0 WHERE waiting AND (
-  EXISTS (SELECT 1 FROM predictions p, lanes WHERE p.key = labels.key AND p.id > :last
-          AND lanes.id = p.lane AND lanes.model = labels.model)
-  OR (unit IS NOT NULL AND EXISTS (
-    SELECT 1 FROM predictions p, lanes WHERE p.id > :last AND p.unit = labels.unit
-    AND lanes.id = p.lane AND lanes.model = labels.model
-    AND labels.predicted_us BETWEEN p.event_us - :near AND p.event_us + :near)))
-"""
 
 
 def pack(cell: Cell) -> tuple[bytes, bytes]:
@@ -104,33 +80,21 @@ class SqliteLedger:
         rows = self._database.writer.execute("SELECT holes FROM producers WHERE holes <> '[]'")
         return sum(last - first + 1 for (holes,) in rows for first, last in orjson.loads(holes))
 
-    def enter(self, rows: Rows, segments: Sequence[str]) -> list[bool]:
+    def enter(self, rows: Rows, segments: Sequence[str]) -> npt.NDArray[np.bool_]:
         """Index the rows; False where the same request and row is known in this lane."""
         writer = self._database.writer
-        lane = self._lane(rows.lane)
-        last = writer.execute("SELECT max(id) FROM predictions").fetchone()[0] or 0
-        before = writer.total_changes
-        writer.executemany(
-            _INSERT,
-            zip(
-                rows.keys, [lane] * len(rows), rows.event_us.tolist(), rows.units,
-                rows.score.tolist(), rows.confidence.tolist(), rows.predicted.tolist(),
-                rows.outcome.tolist(), rows.flags.tolist(), rows.latency_us.tolist(),
-                rows.propensity.tolist(), segments,
-                [int(bool(rows.lane.rollout_id))] * len(rows), strict=True,
-            ),
-        )  # fmt: skip
-        fresh = [True] * len(rows)
-        if writer.total_changes - before < len(rows):
-            fresh = self._which_are_new(rows, lane, last)
+        fresh, stored = enter(writer, self._lane(rows.lane), block_of(rows, segments))
         if rows.client_ids:
             self._name(rows)
-        self._take_labels(last)
+        if writer.execute("SELECT 1 FROM labels WHERE waiting LIMIT 1").fetchone() is not None:
+            for number, block in stored:
+                take_labels(writer, rows.lane.model, number, block, self._label_match_us)
         return fresh
 
     def _name(self, rows: Rows) -> None:
         """Clients may name a prediction by their own request id, even before it is seen."""
-        named = [(name, key) for name, key in zip(rows.client_ids, rows.keys, strict=True) if name]
+        keys = rows.keys.tolist()
+        named = [(name, key) for name, key in zip(rows.client_ids, keys, strict=True) if name]
         writer = self._database.writer
         writer.executemany("INSERT OR IGNORE INTO client_ids VALUES (?,?)", named)
         if writer.execute("SELECT 1 FROM labels WHERE waiting LIMIT 1").fetchone() is not None:
@@ -141,29 +105,6 @@ class SqliteLedger:
                     for name, key in named
                 ],
             )
-
-    def _which_are_new(self, rows: Rows, lane: int, last: int) -> list[bool]:
-        entered = {
-            key
-            for (key,) in self._database.writer.execute(
-                "SELECT key FROM predictions WHERE id > ? AND lane = ?", (last, lane)
-            )
-        }
-        fresh = []
-        for key in rows.keys:
-            fresh.append(key in entered)
-            entered.discard(key)
-        return fresh
-
-    def _take_labels(self, last: int) -> None:
-        """Labels that came before their prediction find it now."""
-        writer = self._database.writer
-        if writer.execute("SELECT 1 FROM labels WHERE waiting LIMIT 1").fetchone() is None:
-            return
-        near = self._label_match_us
-        writer.execute(_TAKE_LABELS, (last,))
-        writer.execute(_TAKE_UNIT_LABELS, (last, near, near))
-        writer.execute(_STOP_WAITING, {"last": last, "near": near})
 
     def _lane(self, lane: Lane) -> int:
         found = self._lanes.get(lane)

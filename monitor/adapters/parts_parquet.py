@@ -96,7 +96,7 @@ def to_table(rows: Rows) -> pa.Table:
     n = len(rows)
     lane: Mapping[str, object] = {name: getattr(rows.lane, name) for name in _LANE}
     keys = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(KEY_BYTES), n, [None, pa.py_buffer(b"".join(rows.keys))]
+        pa.binary(KEY_BYTES), n, [None, pa.py_buffer(rows.keys.tobytes())]
     )
     columns: dict[str, object] = {"key": keys, "unit": pa.array(rows.units, pa.string())}
     for name, value in lane.items():
@@ -143,7 +143,7 @@ def _rows(lane: Lane, table: pa.Table) -> Rows:
     vectors = {name: vector(name) for name in _VECTORS}
     return Rows(
         lane=lane,
-        keys=tuple(table["key"].to_pylist()),
+        keys=np.frombuffer(b"".join(table["key"].to_pylist()), f"V{KEY_BYTES}"),
         units=tuple(table["unit"].to_pylist()),
         **vectors,  # type: ignore[arg-type]  # dtypes are those that were written
         numbers={

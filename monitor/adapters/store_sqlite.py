@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from monitor.adapters.blocks_sqlite import forget
 from monitor.adapters.database_sqlite import Database
 from monitor.domain.rows import DAY_US
 from monitor.ports import Part
@@ -44,12 +45,7 @@ class SqliteStore:
         with self._database.transaction():
             writer = self._database.writer
             hour = before_us // 3_600_000_000
-            writer.execute(
-                "DELETE FROM client_ids WHERE key IN "
-                "(SELECT key FROM predictions WHERE event_us < ?)",
-                (before_us,),
-            )
-            writer.execute("DELETE FROM predictions WHERE event_us < ?", (before_us,))
+            forget(writer, before_us)
             writer.execute("DELETE FROM labels WHERE label_us < ?", (before_us,))
             writer.execute("DELETE FROM business_events WHERE event_us < ?", (before_us,))
             writer.execute("DELETE FROM cells WHERE hour < ?", (hour,))

@@ -14,8 +14,11 @@ Bytes = npt.NDArray[np.uint8]
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
 
+REQUEST_BYTES = 16
 KEY_BYTES = 18
-"""16 bytes of request id and the row number, little-endian."""
+"""Of a request id, and of a prediction's key: the request id and the row number, little-endian."""
+Keys = npt.NDArray[np.void]
+"""dtype V18: keys of predictions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +36,10 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """n rows of one lane; arrays have shape [n]. ``keys`` are KEY_BYTES each."""
+    """n rows of one lane; arrays have shape [n]."""
 
     lane: Lane
-    keys: tuple[bytes, ...]
+    keys: Keys
     units: tuple[str, ...]
     event_us: npt.NDArray[np.int64]
     latency_us: npt.NDArray[np.int64]
@@ -61,7 +64,7 @@ class Rows:
         at = np.flatnonzero(kept).tolist()
         return Rows(
             self.lane,
-            tuple(self.keys[i] for i in at),
+            self.keys[kept],
             tuple(self.units[i] for i in at),
             self.event_us[kept],
             self.latency_us[kept],
@@ -130,8 +133,7 @@ def _join(lane: Lane, group: Sequence[Sealed]) -> Rows:
     )
 
 
-def _keys(request_id: npt.NDArray[np.void], row: npt.NDArray[np.uint16]) -> tuple[bytes, ...]:
+def _keys(request_id: npt.NDArray[np.void], row: npt.NDArray[np.uint16]) -> Keys:
     packed = np.empty(len(row), dtype=[("id", "V16"), ("row", "<u2")])
     packed["id"], packed["row"] = request_id, row
-    raw = packed.tobytes()
-    return tuple([raw[at : at + KEY_BYTES] for at in range(0, len(raw), KEY_BYTES)])
+    return packed.view(f"V{KEY_BYTES}")

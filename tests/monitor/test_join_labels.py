@@ -1,5 +1,6 @@
 """Labels come late, twice, out of order, before their prediction, or never."""
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -8,6 +9,7 @@ import pytest
 from contracts.labels import EventIn, LabelIn
 from kit.clock import FakeClock
 from monitor.adapters.baselines_registry import RegistryBaselines
+from monitor.adapters.blocks_sqlite import select
 from monitor.adapters.database_sqlite import Database
 from monitor.adapters.labels_sqlite import SqliteLabels
 from monitor.join_labels import JoinLabels
@@ -31,8 +33,8 @@ def label(request_id: bytes, value: float | bool | str, hour: int = 5, row: int 
 
 
 def stored(database: Database) -> list[float | None]:
-    rows = database.reader.execute("SELECT label FROM predictions ORDER BY id")
-    return [value for (value,) in rows]
+    labels = select(database.reader, "b.id > 0", ()).label.tolist()
+    return [None if math.isnan(value) else value for value in labels]
 
 
 async def test_the_same_label_twice_changes_nothing(

@@ -39,7 +39,7 @@ def counted_rows(history: SqliteHistory, baselines: RegistryBaselines) -> int:
 
 
 def indexed_rows(database: Database) -> int:
-    return int(database.reader.execute("SELECT count(*) FROM predictions").fetchone()[0])
+    return int(database.reader.execute("SELECT coalesce(sum(rows), 0) FROM blocks").fetchone()[0])
 
 
 async def drain(observe: Observe) -> None:

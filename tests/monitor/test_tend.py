@@ -26,7 +26,7 @@ def files(folder: Path) -> list[str]:
 
 def stored_keys(database: Database, parts: ParquetParts) -> list[bytes]:
     names = [name for (name,) in database.reader.execute("SELECT name FROM parts")]
-    return sorted(key for name in names for rows in parts.read(name) for key in rows.keys)
+    return sorted(key for name in names for rows in parts.read(name) for key in rows.keys.tolist())
 
 
 async def test_the_parts_of_an_ended_day_become_one_with_the_same_rows(
@@ -58,6 +58,6 @@ async def test_what_is_older_than_the_limit_is_let_go_everywhere(
     producer.send_rows([7], clock.now_us())
     await observe.step()
     await tend.run()
-    count = database.reader.execute("SELECT count(*) FROM predictions").fetchone()[0]
+    count = database.reader.execute("SELECT coalesce(sum(rows), 0) FROM blocks").fetchone()[0]
     hours = database.reader.execute("SELECT count(*) FROM volumes").fetchone()[0]
     assert (count, hours, len(files(tmp_path / "events"))) == (7, 1, 1)

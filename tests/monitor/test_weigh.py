@@ -13,7 +13,7 @@ from monitor.adapters.labels_sqlite import SqliteLabels
 from monitor.adapters.rollouts_sqlite import SqliteRollouts
 from monitor.adapters.stream_redis import RedisStream
 from monitor.observe import Observe
-from monitor.ports import Truth
+from monitor.ports import Occurrence, Truth
 from monitor.weigh import Weigh
 from tests.monitor.world import MODEL, NOW_US, Producer, inline
 
@@ -127,3 +127,42 @@ async def test_an_unreachable_stream_is_a_reason_to_hold(
     evidence = await weigh.evidence(query(paired=False))
     assert evidence.lag_s >= 86_400
     await redis.aclose()
+
+
+async def test_business_follows_the_row_it_names_or_its_unit_for_a_time(
+    observe: Observe, producer: Producer, database: Database
+) -> None:
+    producer.send(
+        producer.batch(3, rollout_id="r1", step=1, units=("a", "b", "a"))
+    )  # served within 3 µs of each other
+    await observe.step()
+    named = producer.request_ids[1] + b"\0\0"
+    SqliteLabels(database, 0, 0).occur(
+        [
+            Occurrence(MODEL, "e1", "sold", 5.0, NOW_US - 9, named, None),
+            Occurrence(MODEL, "e2", "sold", 1.0, NOW_US + 1, None, "a"),
+            Occurrence(MODEL, "e3", "sold", 1.0, NOW_US + 1_001, None, "a"),
+            Occurrence(MODEL, "e4", "sold", 7.0, NOW_US + 2_000, None, "a"),
+            Occurrence(MODEL, "e5", "viewed", 7.0, NOW_US + 2, None, "a"),
+        ],
+        NOW_US,
+    )
+    rollouts = SqliteRollouts(database, 1_000)
+    rows, segments = rollouts.exposed(MODEL, "r1", "2", "3", "sold", 100)
+    assert rows.business.tolist() == [1.0, 5.0, 1.0]
+    assert len(segments) == 3
+    unmeasured, _ = rollouts.exposed(MODEL, "r1", "2", "3", None, 100)
+    assert unmeasured.business.tolist() == [0.0] * 3
+
+
+async def test_of_too_many_rows_the_latest_are_weighed(
+    observe: Observe, producer: Producer, database: Database
+) -> None:
+    for version, served in (("2", 4), ("3", 5), ("2", 6)):
+        producer.send(producer.batch(served, version=version, rollout_id="r1", step=1))
+        await observe.step()
+    rollouts = SqliteRollouts(database, 1_000)
+    for rows_max, candidates in ((100, 5), (15, 5), (8, 2), (6, 0)):
+        rows, segments = rollouts.exposed(MODEL, "r1", "2", "3", None, rows_max)
+        assert len(rows) == len(segments) == min(rows_max, 15)
+        assert rows.candidate.sum() == candidates

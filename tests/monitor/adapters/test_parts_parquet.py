@@ -16,7 +16,7 @@ def rows_of(n: int, distinct: int, seed: int = 1) -> Rows:
     score = random.random(n)
     return Rows(
         lane=Lane("delay", "2", "production"),
-        keys=tuple(random.bytes(KEY_BYTES) for _ in range(n)),
+        keys=np.frombuffer(random.bytes(KEY_BYTES * n), f"V{KEY_BYTES}"),
         units=tuple(f"unit-{i % 7}" for i in range(n)),
         event_us=random.integers(1, 2**50, n),
         latency_us=random.integers(0, 2**32, n),
@@ -43,7 +43,8 @@ def rows_of(n: int, distinct: int, seed: int = 1) -> Rows:
 def test_rows_come_back_as_they_were_written(n: int, distinct: int, seed: int) -> None:
     rows = rows_of(n, distinct, seed)
     (found,) = from_table("delay", "2", to_table(rows))
-    assert (found.lane, found.keys, found.units) == (rows.lane, rows.keys, rows.units)
+    assert (found.lane, found.units) == (rows.lane, rows.units)
+    assert found.keys.tobytes() == rows.keys.tobytes()
     for name in ("event_us", "latency_us", "outcome", "flags", "predicted", "score", "propensity"):
         np.testing.assert_array_equal(getattr(found, name), getattr(rows, name))
     for name in ("numbers", "strings", "statuses"):
@@ -58,7 +59,7 @@ def test_a_part_on_disk_holds_what_was_given(tmp_path: Path) -> None:
     (part,) = parts.write([rows], "1-0", "2-0")
     (found,) = parts.read(part.name)
     np.testing.assert_array_equal(found.numbers["steady"], rows.numbers["steady"])
-    assert found.keys == rows.keys
+    assert found.keys.tobytes() == rows.keys.tobytes()
     assert (part.rows, part.from_us) == (500, int(rows.event_us.min()))
 
 
