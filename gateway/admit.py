@@ -1,5 +1,7 @@
 """Who comes in: a proven caller, within its scopes, its limit and its share in flight."""
 
+from functools import lru_cache
+
 from contracts.problems import ProblemCode
 from gateway.authenticate import Authenticate, Principal, credential_in, mark_of
 from gateway.domain.exchange import Headers, Preamble, Reply
@@ -85,10 +87,15 @@ class Admission:
 
 def problem_reply(problem: Problem, request_id: str, instance: str) -> Reply:
     """A problem as an answer; counted."""
-    REFUSED.labels(problem.code.value).inc()
-    headers = tuple((name.encode(), value.encode()) for name, value in problem.headers().items())
-    headers += limit_headers(problem)
+    REFUSED.add((problem.code.value,))
+    headers = _headers_of(problem.code, problem.retry_after_s) + limit_headers(problem)
     return Reply(problem.code.status, problem_body(problem, request_id, instance), headers)
+
+
+@lru_cache(maxsize=1024)  # a refusal is to cost less than an answer
+def _headers_of(code: ProblemCode, retry_after_s: int | None) -> Headers:
+    named = Problem(code, "", retry_after_s=retry_after_s).headers()
+    return tuple((name.encode(), value.encode()) for name, value in named.items())
 
 
 def limit_headers(problem: Problem) -> Headers:

@@ -9,12 +9,6 @@ from prometheus_client.registry import Collector
 
 from kit.telemetry import LATENCY_BUCKETS_S, REGISTRY
 
-REFUSED = Counter(
-    "gateway_refused_total",
-    "Requests refused before they cost an inference, by problem code.",
-    ("code",),
-    registry=REGISTRY,
-)
 IN_FLIGHT = Gauge("gateway_in_flight", "Prediction requests being answered.", registry=REGISTRY)
 LEASES = Counter(
     "gateway_limit_leases_total",
@@ -91,6 +85,11 @@ REQUESTS = HotCounter(
     "Answers by route (predict, infer, control, own, edge) and status.",
     ("route", "status"),
 )
+REFUSED = HotCounter(
+    "gateway_refused",
+    "Requests refused before they cost an inference, by problem code.",
+    ("code",),
+)
 ROWS = HotCounter("gateway_rows", "Prediction rows answered with 200.")
 PREDICT_SECONDS = HotHistogram(
     "gateway_predict_seconds",
@@ -102,7 +101,7 @@ UPSTREAM_SECONDS = HotHistogram(
     "From sending to a replica to its answer, of /predict and /v2.",
     LATENCY_BUCKETS_S,
 )
-for _hot in (REQUESTS, ROWS, PREDICT_SECONDS, UPSTREAM_SECONDS):
+for _hot in (REQUESTS, REFUSED, ROWS, PREDICT_SECONDS, UPSTREAM_SECONDS):
     REGISTRY.register(_hot)
 
 # A counter that begins with its first fault shows no increase: the faults begin at zero.

@@ -24,6 +24,8 @@ _log = get_logger(__name__)
 
 TRACED_LINES_PER_S_MAX = 50
 """Callers choose what they trace; the log is not theirs to fill."""
+FAULT_LINES_PER_S_MAX = 50
+"""A line costs as much as a prediction: under overload refusals would leave no time for answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Edge:
         self.context = contextvars.copy_context()
         """Of errands: what logs say of this process."""
         self._traced_lines = LineBudget(TRACED_LINES_PER_S_MAX)
+        self._fault_lines = LineBudget(FAULT_LINES_PER_S_MAX)
         self.request_ids = _request_ids(clock)
         self._access_log_share = access_log_share
         self._date: object = None
@@ -83,7 +86,9 @@ class Edge:
 
     def log_access(self, status: int, question: Question, path: str, seconds: float) -> None:
         """One line for a sample of sound answers, for faults of ours, and for sampled traces."""
-        sampled = status >= 500 or random.random() < self._access_log_share  # noqa: S311
+        sampled = random.random() < self._access_log_share  # noqa: S311
+        if status >= 500:
+            sampled = self._fault_lines.take()
         if not sampled and question.preamble.traceparent is None:
             return
         trace = trace_of(question.preamble.traceparent, question.request_id)
@@ -115,7 +120,7 @@ class Edge:
         code, detail = fault
         request_id = secrets.token_hex(16)
         problem = Problem(code, detail)
-        REFUSED.labels(code.value).inc()
+        REFUSED.add((code.value,))
         REQUESTS.add(("edge", code.status))
         headers = problem.headers()
         if target.startswith(b"/v2"):

@@ -6,6 +6,7 @@ import orjson
 from structlog.testing import capture_logs
 
 from contracts.frames import Answer, Ask
+from gateway.adapters.edge import FAULT_LINES_PER_S_MAX
 from tests.gateway.replica import FakeReplica, echo
 from tests.gateway.running import Running, make_key, running_gateway
 from tests.polling import until
@@ -288,6 +289,17 @@ async def test_what_cannot_be_answered_in_time_is_refused_before_it_is_parsed(
     assert (patient.status_code, other.status_code) == (200, 200)
     assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
     assert len(replica.asked) == 6
+
+
+async def test_refusals_do_not_fill_the_log(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    await replica.stop()
+    with capture_logs() as lines:
+        for _ in range(3 * FAULT_LINES_PER_S_MAX):
+            assert (await ask(gateway, key)).status_code == 503
+    written = [line for line in lines if line["event"] == "answered"]
+    assert 0 < len(written) < 3 * FAULT_LINES_PER_S_MAX
 
 
 async def test_an_idle_gateway_never_refuses(
