@@ -1,6 +1,6 @@
 """The online store in this process's memory: for tests, and for asking without a server.
 
-It is also a ``Pipeline`` for the reader: it answers HMGET.
+It is also a ``Pipeline`` for the reader: it answers HMGET and HGET.
 """
 
 import asyncio
@@ -21,13 +21,14 @@ class MemoryStore:
         self._applied: dict[str, int] = {}
 
     def execute_each(self, asked: Sequence[Wanted]) -> "asyncio.Future[list[Any]]":
-        """Answer HMGET commands, as a pipeline would."""
+        """Answer HMGET and HGET commands, as a pipeline would."""
         future = asyncio.get_running_loop().create_future()
-        replies = []
+        replies: list[Any] = []
         for name, keys, fields in asked:
-            assert name == b"HMGET"
+            assert name in (b"HMGET", b"HGET")
             read = self._at if list(keys) == [self._positions] else None
-            replies += [self._get(key, fields) if read is None else read(fields) for key in keys]
+            found = [self._get(key, fields) if read is None else read(fields) for key in keys]
+            replies += found if name == b"HMGET" else [value for (value,) in found]
         future.set_result(replies)
         return future
 

@@ -27,7 +27,8 @@ from shared_features.dtypes import FIXED
 
 Status = npt.NDArray[np.uint8]
 Key = bytes | None
-Reply = Sequence[Any]  # the fields of one hash
+Fields = Sequence[Sequence[Any]]
+"""Of each field that was asked for: its value (bytes or None) in each hash."""
 FIELD_HEX = 12
 NO_AGE = -1
 """The age where there is no row, and of aggregates, which are about now."""
@@ -81,15 +82,15 @@ class Reader(ABC):
     @abstractmethod
     def decode(
         self,
-        replies: Sequence[Reply],
+        fields: Fields,
         at: int,
         index: Int64s | None,
         rows: int,
         now_us: int,
         out: dict[str, Column],
     ) -> None:
-        """Put the view's columns into ``out``. Its fields begin at place ``at`` of each reply;
-        ``index`` has each row's reply (−1: none), or is None where row i has reply i."""
+        """Put the view's columns into ``out``. Its fields begin at place ``at``; ``index`` has the
+        place of each row's hash (−1: none), or is None where row i has hash i."""
 
 
 class LatestReader(Reader):
@@ -100,25 +101,37 @@ class LatestReader(Reader):
         assert isinstance(read.view, FeatureView)
         self._layout = RecordLayout(read.view.features)
         self._max_age = read.view.max_age_us
+        places = self._layout.block_of
+        self._in_blocks = [(refs, *places[f]) for f, refs in features.items() if f in places]
+        self._numbers = {number for _, number, _ in self._in_blocks}
+        self._others = {f: refs for f, refs in features.items() if f not in places}
 
     def fields(self, now_us: int) -> Iterable[bytes]:  # noqa: ARG002 - the reader's shape
         return (self.field,)
 
     def decode(
         self,
-        replies: Sequence[Reply],
+        fields: Fields,
         at: int,
         index: Int64s | None,
         rows: int,  # noqa: ARG002 - the reader's shape
         now_us: int,
         out: dict[str, Column],
     ) -> None:
-        found = decode_latest(self._layout, [reply[at] for reply in replies], index, now_us)
+        found = decode_latest(self._layout, fields[at], index, now_us)
         status = found.status
         if self._max_age is not None:
             status[(status == PRESENT) & (found.age > self._max_age)] = OUTSIDE_MAX_AGE
         age = found.age  # −1 where nothing was found
-        for feature, refs in self.refs.items():
+        others = self.refs
+        if not found.nulls:
+            others = self._others
+            blocks = {number: found.block(number, status) for number in self._numbers}
+            for refs, number, place in self._in_blocks:
+                column = Column(blocks[number][place], status, age)
+                for ref in refs:
+                    out[ref] = column
+        for feature, refs in others.items():
             column = found.column(feature, self.dtypes[feature], status, age)
             for ref in refs:
                 out[ref] = column
@@ -151,7 +164,7 @@ class WindowReader(Reader):
 
     def decode(
         self,
-        replies: Sequence[Reply],
+        fields: Fields,
         at: int,
         index: Int64s | None,
         rows: int,
@@ -159,23 +172,23 @@ class WindowReader(Reader):
         out: dict[str, Column],
     ) -> None:
         if self._cells:
-            self._decode_cells(replies, at, index, rows, now_us, out)
+            self._decode_cells(fields, at, index, rows, now_us, out)
         if self._lasts:
-            self._decode_last(replies, at + 2 * self._cells, index, now_us, out)
+            self._decode_last(fields, at + 2 * self._cells, index, now_us, out)
 
     def _decode_cells(
         self,
-        replies: Sequence[Reply],
+        fields: Fields,
         at: int,
         index: Int64s | None,
         rows: int,
         now_us: int,
         out: dict[str, Column],
     ) -> None:
-        spines = [reply[at] for reply in replies]
-        blocks = [None] * len(spines)
+        spines = fields[at]
+        blocks: Sequence[Any] = [None] * len(spines)
         if tail_tile(self._span, now_us) is not None:
-            blocks = [reply[at + 1] for reply in replies]
+            blocks = fields[at + 1]
         if index is not None:  # one more owner, without rows, stands for keys with a null part
             spines, blocks = [*spines, None], [*blocks, None]
         found = read_windows(self._layout, self._span, self._aggregates, spines, blocks, now_us)
@@ -190,13 +203,13 @@ class WindowReader(Reader):
 
     def _decode_last(
         self,
-        replies: Sequence[Reply],
+        fields: Fields,
         at: int,
         index: Int64s | None,
         now_us: int,
         out: dict[str, Column],
     ) -> None:
-        found = decode_latest(self._last, [reply[at] for reply in replies], index, now_us)
+        found = decode_latest(self._last, fields[at], index, now_us)
         first = self._span.first_us(now_us)
         status = found.status
         gone = (status == PRESENT) & (now_us - found.age < first)
@@ -233,6 +246,9 @@ def last_layout(view: Any) -> RecordLayout:
     return RecordLayout(dict(sorted(columns.items())))
 
 
+_NOWHERE = np.zeros(0, np.int64)
+
+
 @dataclass(slots=True)
 class _Latest:
     """Decoded records of n rows: where there is none, the entries are arbitrary."""
@@ -262,8 +278,9 @@ class _Latest:
         found: npt.NDArray[np.bool_] = self._missing
         return found
 
-    def _block(self, number: int, status: Status) -> npt.NDArray[np.float64]:
-        """The float columns of a block, as float64 [columns, n] with NaN where missing."""
+    def block(self, number: int, status: Status) -> npt.NDArray[np.float64]:
+        """The float columns of a block, as float64 [columns, n] with NaN where missing. Of records
+        without nulls only."""
         found: npt.NDArray[np.float64] | None = self._blocks.get(number)
         if found is None:
             values = self.records.view(self.layout.blocks[number])["block"]
@@ -279,7 +296,7 @@ class _Latest:
     def column(self, name: str, dtype: str, status: Status, age: Int64s) -> Column:
         place = self.layout.block_of.get(name)
         if place is not None and not self.nulls:
-            return Column(self._block(place[0], status)[place[1]], status, age)
+            return Column(self.block(place[0], status)[place[1]], status, age)
         own, missing = status, self.missing_by(status)
         if self.nulls:
             bit = self.layout.bit[name]
@@ -311,6 +328,10 @@ def decode_latest(
     layout: RecordLayout, values: Sequence[bytes | None], index: Int64s | None, now_us: int
 ) -> _Latest:
     """The records in force of distinct keys, spread over the rows; tombstones are NOT_FOUND."""
+    plain = layout.decode_plain(values) if index is None else None
+    if plain is not None:  # most batches
+        age, status = now_us - plain["_event"], np.zeros(len(values), np.uint8)
+        return _Latest(layout, plain, [], _NOWHERE, status, age, False, False, True)
     raw: list[bytes] = []
     places: list[int] = []
     for value in values:

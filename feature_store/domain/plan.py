@@ -1,7 +1,8 @@
 """A feature service compiled to commands for the online store, and replies back to columns.
 
 Decided once at model load: which hashes, which fields, how each value is packed. A look-up asks one
-HMGET for each distinct entity of the batch, whatever the number of views, and decodes by vectors.
+HMGET for each distinct entity of the batch, whatever the number of views (of one field an HGET: no
+list a reply), and decodes by vectors.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from feature_store.domain.columns import Column, LatestReader, Reader, Reply, WindowReader
+from feature_store.domain.columns import Column, Fields, LatestReader, Reader, WindowReader
 from feature_store.domain.keys import KeyEncoder
 from feature_store.domain.schema import Int64s
 from shared_features import CompiledService, FeatureView, MissingField
@@ -79,7 +80,7 @@ class FeaturePlan:
         places: list[tuple[Int64s | None, int]] = []
         for group in self.groups:
             keys, index = group.keys(rows)
-            wanted.append((b"HMGET", keys, group.fields(now_us)))
+            wanted.append((group.command, keys, group.fields(now_us)))
             places.append((index, len(keys)))
         return Question(self, wanted, places, len(rows), now_us)
 
@@ -95,7 +96,7 @@ class Question:
     rows: int
     now_us: int
 
-    def answer(self, replies: Sequence[Reply]) -> LookedUp:
+    def answer(self, replies: Sequence[Any]) -> LookedUp:
         """Columns from the replies, one a hash in the order of ``wanted``. Raises ``NotFilled``."""
         columns: dict[str, Column] = {}
         if not self.wanted:
@@ -105,10 +106,10 @@ class Question:
         applied = min(map(int, replies[0]))
         at = 1
         for group, (index, count) in zip(self.plan.groups, self.places, strict=True):
-            own = replies[at : at + count]
+            fields = group.fields_of(replies[at : at + count])
             at += count
             for reader, place in zip(group.readers, group.starts, strict=True):
-                reader.decode(own, place, index, self.rows, self.now_us, columns)
+                reader.decode(fields, place, index, self.rows, self.now_us, columns)
         return LookedUp(columns, self.rows, self.now_us, applied)
 
 
@@ -120,6 +121,8 @@ class _Group:
         self.readers = readers
         widths = [reader.width for reader in readers]
         self.starts = [sum(widths[:at]) for at in range(len(widths))]
+        self._width = sum(widths)
+        self.command = b"HGET" if self._width == 1 else b"HMGET"
         self._fixed: tuple[bytes, ...] | None = None
         if not any(reader.moves for reader in readers):
             self._fixed = tuple(f for reader in readers for f in reader.fields(0))
@@ -129,14 +132,21 @@ class _Group:
             return self._fixed
         return tuple(field for reader in self.readers for field in reader.fields(now_us))
 
+    def fields_of(self, replies: Sequence[Any]) -> Fields:
+        """The replies, one a hash, turned into the values of each field."""
+        if self._width == 1:
+            return [replies]
+        return list(zip(*replies, strict=True)) if replies else [()] * self._width
+
     def keys(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[bytes], Int64s | None]:
         """Distinct hashes, and the place of each row's (−1: a null key; None: just one by one)."""
         try:
             keys = self.encoder.of_rows(rows)
         except KeyError as error:
             raise MissingField(str(error.args[0]), "the look-up") from None
+        known = set(keys)
+        if len(known) == len(keys) and None not in known:
+            return keys, None  # type: ignore[return-value]  # none of them is None
         distinct = [key for key in dict.fromkeys(keys) if key is not None]
-        if len(distinct) == len(keys):
-            return distinct, None
         places: dict[bytes | None, int] = {key: at for at, key in enumerate(distinct)}
         return distinct, np.array([places.get(key, -1) for key in keys], np.int64)

@@ -48,6 +48,13 @@ class RecordLayout:
         head += [(name, _NUMPY[columns[name]]) for name in self.fixed]
         self.dtype = np.dtype(head)
         self.size = self.dtype.itemsize
+        marks: Any = {  # the flags and the null bitmap, which stand side by side
+            "names": ["marks"],
+            "formats": [("u1", (1 + (len(columns) + 7) // 8,))],
+            "offsets": [FLAGS_AT],
+            "itemsize": self.size,
+        }
+        self._marks = np.dtype(marks)
         self.blocks, self.block_of = self._float_blocks()
 
     def _float_blocks(self) -> tuple[list[np.dtype[Any]], dict[str, tuple[int, int]]]:
@@ -98,10 +105,23 @@ class RecordLayout:
         parts = [encode_variable(table[name], self.columns[name]) for name in self.variable]
         return [b"".join(pieces) for pieces in zip(heads, *parts, strict=True)]
 
+    def decode_plain(self, values: Sequence[bytes | None]) -> Raw | None:
+        """``decode_fixed`` where each value is one record without flags and nulls, and nothing of
+        it is variable; else None."""
+        try:
+            if self.variable or set(map(len, values)) != {self.size}:  # type: ignore[arg-type]
+                return None
+        except TypeError:  # a None
+            return None
+        data = b"".join(values)  # type: ignore[arg-type]
+        if np.count_nonzero(np.frombuffer(data, self._marks)["marks"]):
+            return None
+        return np.frombuffer(data, self.dtype)
+
     def decode_fixed(self, values: Sequence[bytes]) -> Raw:
         """The fixed parts of values (any that may follow is ignored) as one structured array."""
         size = self.size
-        if self.variable or any(len(value) != size for value in values):
+        if self.variable or set(map(len, values)) != {size}:
             return np.frombuffer(b"".join([value[:size] for value in values]), self.dtype)
         return np.frombuffer(b"".join(values), self.dtype)
 
