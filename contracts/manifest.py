@@ -1,8 +1,9 @@
 """The manifest: everything a model version is, beside the weights."""
 
-from typing import Annotated, Any, Literal
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -48,8 +49,19 @@ class Threshold(_Frozen):
 class Calibration(_Frozen):
     """A monotone map from raw score to probability: linear interpolation between the knots."""
 
-    scores: tuple[float, ...]
+    scores: tuple[float, ...] = Field(min_length=2)
     probabilities: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _is_a_map(self) -> Self:
+        if len(self.scores) != len(self.probabilities):
+            raise ValueError("a calibration has as many probabilities as scores")
+        if any(one >= other for one, other in pairwise(self.scores)):
+            raise ValueError("the scores of a calibration increase")
+        ends = (0.0, *self.probabilities, 1.0)
+        if any(one > other for one, other in pairwise(ends)):
+            raise ValueError("the probabilities of a calibration lie in 0..1 and do not decrease")
+        return self
 
 
 class PostProcessing(_Frozen):
@@ -61,6 +73,20 @@ class PostProcessing(_Frozen):
     clip_min: float | None = None
     clip_max: float | None = None
     exploration_epsilon: float = Field(default=0.0, ge=0, le=0.5)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        low, high = self.clip_min, self.clip_max
+        if low is not None and high is not None and low > high:
+            raise ValueError("clip_min is not above clip_max")
+        if self.exploration_epsilon and self.threshold is None:
+            raise ValueError("exploration needs a threshold: it is of decisions")
+        return self
+
+    def of_one_score(self) -> bool:
+        """Whether it does what only a single score, of two classes, allows."""
+        clipped = self.clip_min is not None or self.clip_max is not None
+        return clipped or self.calibration is not None or self.threshold is not None
 
 
 class Tensors(_Frozen):
@@ -116,6 +142,15 @@ class Manifest(_Frozen):
     files: tuple[FileEntry, ...] = ()
     """``model.onnx`` and, by name, ``baseline.json``, ``golden.json``, ``parity.json``."""
     training: TrainingMetadata | None = None
+
+    @model_validator(mode="after")
+    def _does_what_it_says(self) -> Self:
+        post = self.post_processing
+        if self.task == "regression" and (post.calibration or post.threshold or post.labels):
+            raise ValueError("a regression has no calibration, threshold or labels")
+        if self.task == "classification" and len(post.labels) > 2 and post.of_one_score():
+            raise ValueError("more than two classes have no calibration, clipping or threshold")
+        return self
 
     def file(self, path: str) -> FileEntry | None:
         """The entry of that path, or None."""

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import onnx
+from pydantic import ValidationError
 
 from contracts.manifest import (
     InputColumn,
@@ -109,7 +110,10 @@ def build(publication: Publication) -> Bundle:
     )
     files["golden.json"] = golden.model_dump_json().encode()
     files["baseline.json"] = _baseline(publication, runner, sample, validation).encode()
-    return Bundle(_manifest(publication, original, runner, files), files)
+    try:
+        return Bundle(_manifest(publication, original, runner, files), files)
+    except ValidationError as wrong:
+        raise PublishError("; ".join(error["msg"] for error in wrong.errors())) from None
 
 
 def _int8(
@@ -155,6 +159,12 @@ def _check(publication: Publication) -> None:
     strangers = sorted(set(publication.categories) - texts)
     if strangers:
         raise PublishError(f"Categories are given for no text input: {', '.join(strangers)}.")
+    classes = np.unique(np.asarray(publication.labels, np.float64)).size
+    many = publication.task == "classification" and classes > 2
+    if many and publication.post_processing.of_one_score():
+        raise PublishError(
+            "Calibration, clipping and a threshold are of two classes; the labels name more."
+        )
 
 
 def _serialized(original: Original) -> bytes:

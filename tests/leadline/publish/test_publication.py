@@ -117,6 +117,15 @@ def test_a_model_that_answers_otherwise_than_its_export_is_refused(
         build(replace(publication, tolerance=1e-12))
 
 
+def test_post_processing_that_a_task_cannot_do_is_refused(publication: Publication) -> None:
+    many = [index % 3 for index in range(500)]
+    with pytest.raises(PublishError, match="of two classes"):
+        build(replace(publication, labels=many))
+    labels = PostProcessing(labels=("a", "b", "c"), threshold=Threshold(value=0.5))
+    with pytest.raises(PublishError, match="more than two classes"):
+        build(replace(publication, post_processing=labels))
+
+
 def test_labels_that_are_not_one_a_row_are_refused(publication: Publication) -> None:
     with pytest.raises(PublishError, match="500 validation rows have 3 labels"):
         build(replace(publication, labels=[0, 1, 0]))
