@@ -33,7 +33,7 @@ from monitor.domain.floors import read_floors
 from monitor.domain.season import read_days
 from monitor.join_labels import JoinLabels
 from monitor.judge import Judge
-from monitor.observe import FEW_ENTRIES, Observe
+from monitor.observe import Observe
 from monitor.ports import Sink
 from monitor.report import Report
 from monitor.routes import (
@@ -123,7 +123,6 @@ class Monitor:
             self.clock,
             future_tolerance_us=int(settings.future_tolerance_s * 1e6),
             deliveries_max=settings.deliveries_max,
-            few_entries=min(FEW_ENTRIES, settings.read_entries_max),
         )
         self.join_labels = JoinLabels(self.labels, self.baselines, self.write, self.clock)
         rollouts = SqliteRollouts(self.database, int(settings.attribution_h * 3_600_000_000))

@@ -44,6 +44,10 @@ class StreamAway(Exception):
 class EventStream(Protocol):
     """The served log, read as one member of a consumer group."""
 
+    @property
+    def more(self) -> bool:
+        """The last read was full: the log holds more than it brought."""
+
     def start_over(self) -> None:
         """What was read and not acknowledged is read again before anything new."""
 

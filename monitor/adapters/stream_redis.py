@@ -35,6 +35,8 @@ class RedisStream:
         """How large entries are of late: what came is only known after it was asked for."""
         self._claimed_ns: int | None = None
         self._pending = True
+        self.more = False
+        """The last read was full, or brought what was pending: there may be more."""
 
     def start_over(self) -> None:
         """What was read and not acknowledged is read again before anything new."""
@@ -50,6 +52,7 @@ class RedisStream:
         if self._pending:
             found = await self._asked(self._read_group("0", block_ms=None))
             if found:
+                self.more = True
                 return found
             self._pending = False
         found = await self._asked(self._read_group(">", block_ms=self._block_ms))
@@ -58,6 +61,7 @@ class RedisStream:
             more = await self._asked(self._read_group(">", block_ms=None, held_bytes=size))
             size += _bytes_of(more)
             found += more
+        self.more = size >= self._fill_bytes
         return found
 
     async def _read_group(

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contracts.served import DEAD_LETTERS, GROUP, STREAM
 from kit.clock import FakeClock
 from kit.redis import connect
+from kit.tasks import TaskOwner
 from monitor import metrics
 from monitor.adapters.baselines_registry import RegistryBaselines
 from monitor.adapters.database_sqlite import Database
@@ -19,9 +22,10 @@ from monitor.adapters.ledger_sqlite import SqliteLedger
 from monitor.adapters.parts_parquet import ParquetParts
 from monitor.adapters.stream_redis import RedisStream
 from monitor.domain.rows import Rows
-from monitor.observe import Observe
+from monitor.observe import LINGER_MAX_S, LINGER_MIN_S, Observe, linger_s
 from monitor.ports import Entry, Part
 from tests.monitor.world import HOUR_US, MODEL, NOW_US, VERSION, FakeRegistry, Producer, inline
+from tests.polling import until
 
 HOUR = NOW_US // HOUR_US
 
@@ -363,3 +367,32 @@ async def test_rows_of_a_version_that_nobody_published_are_kept_uncounted(
     name = database.reader.execute("SELECT name FROM parts").fetchone()[0]
     assert ".." not in name
     assert indexed_rows(database) == 5
+
+
+@given(st.integers(1, 10_000), st.floats(0, 60))
+def test_the_busier_the_log_the_longer_entries_gather(entries: int, seconds: float) -> None:
+    assert LINGER_MIN_S <= linger_s(entries, seconds) <= LINGER_MAX_S
+    assert linger_s(entries, seconds) <= linger_s(2 * entries, seconds)
+    assert linger_s(entries, seconds) >= linger_s(entries, seconds + 1)
+
+
+async def test_what_has_gathered_is_read_without_a_pause(
+    redis_url: str, ledger: SqliteLedger, parts: ParquetParts, baselines: RegistryBaselines,
+    clock: FakeClock, producer: Producer, database: Database,
+) -> None:  # fmt: skip
+    redis = connect(redis_url, purpose="test", timeout_ms=2_000)
+    stream = RedisStream(
+        redis, (STREAM,), "m", clock, entries_max=4, block_ms=1, idle_claim_s=60, fill_bytes=5_000
+    )
+    observe = Observe(
+        stream, ledger, parts, baselines, inline, clock,
+        future_tolerance_us=HOUR_US, deliveries_max=5,
+    )  # fmt: skip
+    producer.send_rows([20] * 30)
+    began_ns = clock.monotonic_ns()
+    async with TaskOwner() as tasks:
+        tasks.start("read", observe.run)
+        await until(lambda: indexed_rows(database) == 600)
+    assert clock.monotonic_ns() - began_ns <= LINGER_MAX_S * 1e9
+    await redis.aclose()
+    assert database.reader.execute("SELECT count(*) FROM parts").fetchone()[0] > 5
