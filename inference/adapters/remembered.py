@@ -106,7 +106,8 @@ class RememberedAnswers:
     async def _run(self, question: _Question, keys: Sequence[bytes]) -> dict[bytes, _Row]:
         if not keys:
             return {}
-        places = [question.keys.index(key) for key in keys]
+        place_of = dict(zip(question.keys, range(len(question.keys)), strict=True))
+        places = [place_of[key] for key in keys]
         part = {name: tensor[places] for name, tensor in question.feeds.items()}
         loaded = question.loaded
         computed = await loaded.engine.compute(part, len(keys), question.deadlines_ns[places])
