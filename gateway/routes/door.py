@@ -111,7 +111,8 @@ class Door:
             )
         elif rule.service == "inference":
             question.body = await _whole(receive, rule.body_bytes_max)
-            asked = InferQuestion(question, method, path, _target(scope), _texts(scope), needed)
+            asked_for = "GET" if method == "HEAD" else method  # the server leaves the body out
+            asked = InferQuestion(question, asked_for, path, _target(scope), _texts(scope), needed)
             await _answer(send, await self._infer(asked), question, "infer")
         elif rule.service == "gateway":
             await self._own(scope, receive, send, question, needed)

@@ -71,6 +71,14 @@ async def test_health_is_open_and_models_are_not(
     assert replica.asked[-1].principal == "ann"
 
 
+async def test_a_probe_may_ask_without_wanting_the_body(
+    gateway: Running, replica: FakeReplica
+) -> None:
+    answer = await gateway.http.head("/v2/health/ready")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert replica.asked[-1].target == "GET /v2/health/ready"
+
+
 async def test_a_narrow_key_asks_its_model_only(
     state: Path, redis_url: str, replica: FakeReplica
 ) -> None:
