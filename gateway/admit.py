@@ -11,6 +11,7 @@ from kit.deadline import Deadline
 from kit.problems import Problem, problem_body
 
 REQUEST_TIMEOUT_MS_MAX = 60_000
+TIMEOUT_DIGITS_MAX = 5
 
 
 class Admission:
@@ -50,10 +51,11 @@ class Admission:
         """When the answer is worth nothing any more. Raises ``Problem`` (invalid-input)."""
         if timeout_ms is None:
             return Deadline.after_ms(self._request_timeout_ms)
-        if not timeout_ms.isdigit() or not 1 <= int(timeout_ms[:6]) <= REQUEST_TIMEOUT_MS_MAX:
+        whole = timeout_ms.isdigit() and len(timeout_ms) <= TIMEOUT_DIGITS_MAX
+        if not whole or not 1 <= int(timeout_ms) <= REQUEST_TIMEOUT_MS_MAX:
             detail = f"X-Request-Timeout-Ms is a whole number from 1 to {REQUEST_TIMEOUT_MS_MAX}."
             raise Problem(ProblemCode.INVALID_INPUT, detail)
-        return Deadline.after_ms(int(timeout_ms[:6]))
+        return Deadline.after_ms(int(timeout_ms))
 
     def enter(self, principal: Principal) -> None:
         """Count a request in. Raises ``Problem`` (overloaded)."""

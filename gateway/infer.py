@@ -18,8 +18,11 @@ from kit.problems import Problem
 PASSED_ON = ("content-type", "inference-header-content-length", "accept", "accept-encoding")
 _MODEL = re.compile(r"/v2/models/([^/]+)(?:/.*)?")
 _SHAPE = re.compile(rb'"shape"\s*:\s*\[\s*(\d{1,7})')
-_ESCAPED = re.compile(rb"\\u00([67][0-9a-fA-F])")
-"""Escapes of the letters of ``shape``: another way to write the same name."""
+_ESCAPED_SHAPE = re.compile(
+    b'"' + b"".join(rb"(?:%c|\\u00%x)" % (letter, letter) for letter in b"shape")
+    + rb'"\s*:\s*\[\s*(\d{1,7})'
+)  # fmt: skip
+"""Another way to write the same name."""
 
 
 @dataclass(slots=True)
@@ -105,9 +108,8 @@ class Infer:
 
 def rows_in(body: bytes) -> int:
     """The largest first dimension named in the JSON part: what the call costs, at least 1."""
-    if b"\\u00" in body:
-        body = _ESCAPED.sub(lambda escaped: bytes.fromhex(escaped[1].decode()), body)
-    return max(1, min(ROWS_MAX, max(map(int, _SHAPE.findall(body)), default=1)))
+    shape = _ESCAPED_SHAPE if b"\\u00" in body else _SHAPE
+    return max(1, min(ROWS_MAX, max(map(int, shape.findall(body)), default=1)))
 
 
 def inflate(body: bytes, encoding: str, bytes_max: int) -> bytes:
