@@ -5,14 +5,15 @@ These are functions on a connection: the same ones write, read, and bring older 
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
-from monitor.domain.blocks import RECORD, Block, Records, Run, requests_of, runs
+from monitor.domain.blocks import RECORD, Block, Records, Runs, requests_of, runs
 from monitor.domain.edges import Floats, Ints
 from monitor.domain.rows import HOUR_US, REQUEST_BYTES, Keys
 
@@ -33,9 +34,18 @@ CREATE TABLE IF NOT EXISTS labelled (
   PRIMARY KEY (block, at)
 ) WITHOUT ROWID;
 """
-Entered = tuple[bytes, int, int, int, int, int, int]
-"""A row of ``requests``."""
-_INSERT_RUN = "INSERT OR IGNORE INTO requests VALUES (?,?,?,?,?,?,?)"
+_INSERT_RUN = """
+INSERT OR IGNORE INTO requests (lane, block, request, piece, at, first_row, rows)
+VALUES (?,?,?,?,?,?,?)
+"""
+# All in one statement, which reads them from two values: one an entry costs 1.6 to 2.6 µs, this
+# 0.9. The places come as one number each, so that the list is short.
+_PLACES = 10_000_000_000, 100_000, 1
+_INSERT_RUNS = """
+INSERT OR IGNORE INTO requests (lane, block, request, piece, at, first_row, rows)
+SELECT :lane, :block, substr(:requests, 1 + 16 * key, 16), 0,
+  value / 10000000000, value / 100000 % 100000, value % 100000 FROM json_each(:places)
+"""
 _LABEL = "INSERT OR REPLACE INTO labelled VALUES (?,?,?,?)"
 _LABEL_BY_KEY = """
 INSERT OR REPLACE INTO labelled
@@ -92,30 +102,46 @@ def _enter_runs(writer: sqlite3.Connection, lane: int, block: Block) -> npt.NDAr
     """
     keys, number = block.records["key"], _next_block(writer)
     found = runs(keys)
-    if len({run[0] for run in found}) == len(found):
+    pieces = _pieces(found, Counter())
+    if not pieces.any() or len(set(keys.tolist())) == len(keys):
         writer.execute("SAVEPOINT entering")
-        before = writer.total_changes
-        writer.executemany(_INSERT_RUN, _first_pieces(found, lane, number))
-        if writer.total_changes - before == len(found):
-            writer.execute("RELEASE entering")
-            return np.ones(len(block), dtype=bool)
-        writer.execute("ROLLBACK TO entering")
+        entered = _insert(writer, lane, number, found, pieces)
+        if entered < len(found):
+            writer.execute("ROLLBACK TO entering")
         writer.execute("RELEASE entering")
-    fresh, pieces = _unknown(writer, lane, keys)
-    writer.executemany(_INSERT_RUN, _further_pieces(runs(keys[fresh]), lane, number, pieces))
+        if entered == len(found):
+            return np.ones(len(block), dtype=bool)
+    fresh, known = _unknown(writer, lane, keys)
+    found = runs(keys[fresh])
+    _insert(writer, lane, number, found, _pieces(found, known))
     return fresh
 
 
-def _first_pieces(found: Sequence[Run], lane: int, block: int) -> list[Entered]:
-    return [(run[0], lane, 0, block, *run[1:]) for run in sorted(found)]  # as the table is sorted
+def _pieces(found: Runs, known: Counter[bytes]) -> Ints:
+    """The piece of its request that each run [n] is, after the ``known`` ones, which it adds to."""
+    requests: list[bytes] = found["request"].tolist()
+    if not known and len(set(requests)) == len(requests):
+        return np.zeros(len(requests), np.int64)
+    pieces = []
+    for request in requests:
+        pieces.append(known[request])
+        known[request] += 1
+    return np.array(pieces, dtype=np.int64)
 
 
-def _further_pieces(
-    found: Sequence[Run], lane: int, block: int, pieces: Counter[bytes]
-) -> Iterator[Entered]:
-    for run in found:
-        yield (run[0], lane, pieces[run[0]], block, *run[1:])
-        pieces[run[0]] += 1
+def _insert(writer: sqlite3.Connection, lane: int, block: int, found: Runs, pieces: Ints) -> int:
+    """Insert what is not there; the number of entries inserted."""
+    place = [found[name] for name in ("at", "first_row", "rows")]
+    if pieces.any():
+        columns = (found["request"].tolist(), pieces.tolist(), *(part.tolist() for part in place))
+        entries = zip(*columns, strict=True)
+        return writer.executemany(_INSERT_RUN, [(lane, block, *one) for one in entries]).rowcount
+    places = sum(unit * part for unit, part in zip(_PLACES, place, strict=True))
+    values = {
+        "lane": lane, "block": block, "requests": found["request"].tobytes(),
+        "places": orjson.dumps(places, option=orjson.OPT_SERIALIZE_NUMPY).decode(),
+    }  # fmt: skip
+    return writer.execute(_INSERT_RUNS, values).rowcount
 
 
 def _unknown(

@@ -23,9 +23,13 @@ RECORD = np.dtype(
 _HALVES = np.dtype([("first", "<u8"), ("second", "<u8"), ("row", "<u2")])
 _NAMED = np.dtype([("request", f"V{REQUEST_BYTES}"), ("row", "<u2")])
 
-Run = tuple[bytes, int, int, int]
-"""Consecutive rows of one request at consecutive places: request id, first place, first row
-number, number of rows."""
+RUN = np.dtype(
+    [("request", f"V{REQUEST_BYTES}"), ("at", "<i8"), ("first_row", "<i8"), ("rows", "<i8")]
+)
+"""Consecutive rows of one request at consecutive places: the request id, the first place, the
+first row number, and the number of rows."""
+Runs = npt.NDArray[np.void]
+"""dtype ``RUN``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +89,10 @@ def requests_of(keys: Keys) -> list[bytes]:
     return ids
 
 
-def runs(keys: Keys) -> list[Run]:
-    """The keys as runs, in order; together they are the keys again."""
+def runs(keys: Keys) -> Runs:
+    """The keys as ``RUN``s, in order; together they are the keys again."""
     if not len(keys):
-        return []
+        return np.empty(0, RUN)
     keys = np.ascontiguousarray(keys)
     halves = keys.view(_HALVES)
     row = halves["row"].astype(np.int64)
@@ -98,10 +102,8 @@ def runs(keys: Keys) -> list[Run]:
         & (row[1:] == row[:-1] + 1)
     )
     starts = np.concatenate([[0], np.flatnonzero(~goes_on) + 1])
-    lengths = np.diff(starts, append=len(keys))
-    return list(
-        zip(
-            requests_of(keys[starts]), starts.tolist(), row[starts].tolist(), lengths.tolist(),
-            strict=True,
-        )
-    )  # fmt: skip
+    found = np.empty(len(starts), RUN)
+    found["request"] = keys.view(_NAMED)["request"][starts]
+    found["at"], found["first_row"] = starts, row[starts]
+    found["rows"] = np.diff(starts, append=len(keys))
+    return found

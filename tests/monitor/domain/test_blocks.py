@@ -15,14 +15,14 @@ def as_keys(pairs: list[tuple[int, int]]) -> np.ndarray[tuple[int], np.dtype[np.
 
 @given(KEYS)
 def test_runs_are_the_keys_again_in_order(pairs: list[tuple[int, int]]) -> None:
-    found = runs(as_keys(pairs))
+    found = runs(as_keys(pairs)).tolist()
     again = [(run[0][0], run[2] + i) for run in found for i in range(run[3])]
     assert again == pairs
     assert [run[1] for run in found] == np.cumsum([0, *(run[3] for run in found)])[:-1].tolist()
 
 
 def test_the_rows_of_one_request_are_one_run() -> None:
-    assert runs(as_keys([(1, row) for row in range(100)])) == [(b"\1" * 16, 0, 0, 100)]
+    assert runs(as_keys([(1, row) for row in range(100)])).tolist() == [(b"\1" * 16, 0, 0, 100)]
     assert len(runs(as_keys([(request, 0) for request in range(100)]))) == 100
 
 
