@@ -40,12 +40,18 @@ class Admission:
         if credential is None:
             credential = credential_in(preamble.authorization, preamble.api_key)
             preamble.credential, preamble.mark = credential, mark_of(credential)
-        return self.authenticate.now(credential, preamble.mark)
+        known = self.authenticate.now(credential, preamble.mark)
+        if known is not None:
+            preamble.principal = known.caller.principal
+        return known
 
     async def principal(self, preamble: Preamble) -> Principal:
         """The caller. Raises ``Problem`` (unauthenticated)."""
         known = self.principal_now(preamble)
-        return known or await self.authenticate.later(preamble.credential or b"")
+        if known is None:
+            known = await self.authenticate.later(preamble.credential or b"")
+            preamble.principal = known.caller.principal
+        return known
 
     def deadline(self, timeout_ms: bytes | None) -> Deadline:
         """When the answer is worth nothing any more. Raises ``Problem`` (invalid-input)."""

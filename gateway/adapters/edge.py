@@ -95,7 +95,8 @@ class Edge:
         if sampled or (is_sampled(trace) and self._traced_lines.take()):
             _log.info(
                 "answered", status=status, request_id=question.request_id, path=path,
-                ms=round(seconds * 1000, 3), **({"traceparent": trace} if trace else {}),
+                principal=question.preamble.principal, ms=round(seconds * 1000, 3),
+                **({"traceparent": trace} if trace else {}),
             )  # fmt: skip
 
     def render(

@@ -22,6 +22,8 @@ class Preamble:
     credential: bytes | None = None
     """Of the headers above, and its mark, once they were looked at (``gateway.admit``)."""
     mark: bytes | None = None
+    principal: str = ""
+    """Who that was found to be."""
 
     @property
     def lasting(self) -> bool:

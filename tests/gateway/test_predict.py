@@ -57,6 +57,7 @@ async def test_a_sampled_trace_reaches_the_replica_and_the_log(
             spans += [span] if given == trace else []
     logged = [line["traceparent"] for line in lines if line["event"] == "answered"]
     assert logged == [f"{trace[:36]}{span}-01" for span in spans]
+    assert {line["principal"] for line in lines if line["event"] == "answered"} == {"ann"}
 
 
 async def test_an_api_key_header_serves_as_well(gateway: Running, key: str) -> None:
