@@ -22,6 +22,8 @@ from inference.domain.tensors import (
 HEADER_LENGTH = "inference-header-content-length"
 INPUTS_MAX = 1_000
 ELEMENTS_MAX = 64 * 1024 * 1024
+UNIT_CHARACTERS_MAX = 4_096
+"""As of any text of an instance: it is recorded with what was served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,14 @@ def parse_infer(
         raise TensorRefused("'id' must be a string")
     binary = parameters.get("binary_data_output", False) is True
     unit = parameters.get("unit")
+    if unit is not None and (type(unit) is not str or len(unit) > UNIT_CHARACTERS_MAX):
+        raise TensorRefused(f"'unit' must be a string of at most {UNIT_CHARACTERS_MAX} characters")
     return InferRequest(
         inputs=_inputs(document, b"" if header_length is None else body[header_length:], specs),
         id=identity,
         outputs=_outputs(document, binary),
         binary=binary,
-        unit=unit if type(unit) is str else None,
+        unit=unit,
     )
 
 

@@ -297,6 +297,8 @@ INDEX = {"name": "index", "shape": [1], "datatype": "INT64", "data": [1]}
         ("/v2/models/table/infer", {"inputs": [TABLE], "outputs": [{"name": "y"}] * 2}, 400),
         ("/v2/models/table/infer", {"inputs": [{**TABLE, "shape": [2**63, 0], "data": []}]}, 400),
         ("/v2/models/table/infer", {"inputs": [{**TABLE, "data": [1, 1e39]}]}, 400),
+        ("/v2/models/table/infer", {"inputs": [TABLE], "parameters": {"unit": 7}}, 400),
+        ("/v2/models/table/infer", {"inputs": [TABLE], "parameters": {"unit": "u" * 5000}}, 400),
         ("/v2/models/table/infer", {"inputs": [{**TABLE, "data": [1, 1e308]}]}, 400),
         (
             "/v2/models/table/infer",
