@@ -1,15 +1,17 @@
 """Reads the served log: what happened is stored, counted once, and only then acknowledged."""
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
+from operator import itemgetter
 
 from contracts.served import Sealed, seal
 from kit.clock import Clock
 from kit.logs import get_logger
 from monitor import metrics
 from monitor.domain.rows import Rows, gather
-from monitor.domain.sequence import Progress, admit
+from monitor.domain.sequence import Progress, admit_all
 from monitor.domain.tally import Layout, fold_volumes, segment_labels
 from monitor.ports import (
     Baselines,
@@ -29,6 +31,7 @@ WORLD_FAILS = (OSError, sqlite3.OperationalError)
 
 NAME_CHARACTERS_MAX = 64
 PAUSE_S = 0.5
+_first = itemgetter(0)
 LINGER_MIN_S, LINGER_MAX_S = 0.25, 1.0
 ENTRIES_WORTH_A_SECOND = 100.0
 """Entries a second from which on the longest pause is made."""
@@ -101,6 +104,9 @@ class Observe:
         if not entries:
             self.read_until_us = began_us
             return 0
+        orders = [_order(entry) for entry in entries]
+        if orders != sorted(orders):
+            entries = [entry for _, entry in sorted(zip(orders, entries, strict=True), key=_first)]
         try:
             await self._take(entries)
         except WORLD_FAILS:
@@ -108,23 +114,26 @@ class Observe:
         except Exception:  # noqa: BLE001 - one record must not stop the log: find it and bury it
             _log.exception("micro_batch_failed", entries=len(entries))
             await self._take_singly(entries)
-        written_ms = min(_order(entry)[1] for entry in entries)
+        written_ms = min(order[1] for order in orders)
         self.read_until_us = max(self.read_until_us, written_ms * 1000)
         return len(entries)
 
     async def _take(self, entries: Sequence[Entry]) -> None:
+        """Entries in the order of the log."""
         began_ns = self._clock.monotonic_ns()
-        records, poison = _decode(entries)
-        for model, version in {(record.model, record.version) for _, record in records}:
+        decoded = [_decode(entry) for entry in entries]
+        records = [record for record in decoded if isinstance(record, Sealed)]
+        for model, version in {(record.model, record.version) for record in records}:
             if self._baselines.known(model, version).layout is None:
                 await self._baselines.learn(model, version)
-        await self._offload(lambda: self._apply(records, poison))
+        await self._offload(lambda: self._apply(entries, decoded))
         metrics.APPLY_S.observe((self._clock.monotonic_ns() - began_ns) / 1e9)
+        both = list(zip(entries, decoded, strict=True))
+        poison = [(entry, reason) for entry, reason in both if isinstance(reason, str)]
         if poison:
             await self._stream.bury(poison)
             metrics.DEAD.labels("undecodable").inc(len(poison))
-        buried = {entry for entry, _ in poison}
-        await self._stream.acknowledge([e for e in entries if e not in buried])
+        await self._stream.acknowledge([entry for entry, r in both if isinstance(r, Sealed)])
 
     async def _take_singly(self, entries: Sequence[Entry]) -> None:
         """Each entry for itself; one that fails again and again is buried."""
@@ -172,16 +181,12 @@ class Observe:
                     self._ledger.add_cells(past.lane, layout, layout.fold(past))
             self._ledger.mark_folded(name)
 
-    def _apply(
-        self,
-        records: Sequence[tuple[Entry, Sealed]],
-        poison: Sequence[tuple[Entry, str]],
-    ) -> None:
+    def _apply(self, entries: Sequence[Entry], decoded: Sequence[Sealed | str]) -> None:
         """In the stores' thread: all of it or nothing."""
-        first, last = _id_range([entry for entry, _ in [*records, *poison]])
+        first, last = entries[0].entry_id, entries[-1].entry_id
         latest_us = self._clock.now_us() + self._future_tolerance_us
         with self._ledger.transaction():
-            fresh, duplicates, gaps = self._admit(records, poison)
+            fresh, duplicates, gaps = self._admit(entries, decoded)
             kept = [self._enter(rows) for rows in gather(fresh)]
             parts = self._parts.write(kept, first, last)
             for part in parts:
@@ -200,26 +205,25 @@ class Observe:
             metrics.EVENTS.labels(*labels).inc(len(rows))
 
     def _admit(
-        self,
-        records: Sequence[tuple[Entry, Sealed]],
-        poison: Sequence[tuple[Entry, str]],
+        self, entries: Sequence[Entry], decoded: Sequence[Sealed | str]
     ) -> tuple[list[Sealed], int, int]:
         """Records not applied before; the number of duplicates, and of numbers jumped over."""
-        seen: dict[str, Progress] = {}
-        fresh, duplicates, gaps = [], 0, 0
-        sealed = dict(records)
-        everything = [entry for entry, _ in [*records, *poison] if entry.number > 0]
-        for entry in sorted(everything, key=_order):
-            before = seen.get(entry.producer) or self._ledger.progress(entry.producer)
-            after, new = admit(before or Progress(), entry.number)
-            gaps += after.missing - (before.missing if before else 0)
-            seen[entry.producer] = after
-            if entry in sealed and new:
-                fresh.append(sealed[entry])
-            duplicates += not new
-        for producer, progress in seen.items():
-            self._ledger.save_progress(producer, progress)
-        return fresh, duplicates, gaps
+        places: dict[str, list[int]] = defaultdict(list)
+        for at, entry in enumerate(entries):
+            if entry.number > 0:
+                places[entry.producer].append(at)
+        new = [False] * len(entries)
+        gaps = 0
+        for producer, mine in places.items():
+            before = self._ledger.progress(producer) or Progress()
+            after, fresh = admit_all(before, [entries[at].number for at in mine])
+            gaps += after.missing - before.missing
+            for at, is_new in zip(mine, fresh, strict=True):
+                new[at] = is_new
+            self._ledger.save_progress(producer, after)
+        duplicates = sum(map(len, places.values())) - sum(new)
+        both = zip(decoded, new, strict=True)
+        return [one for one, is_new in both if is_new and isinstance(one, Sealed)], duplicates, gaps
 
     def _enter(self, rows: Rows) -> Rows:
         layout = self._baselines.known(rows.lane.model, rows.lane.version).layout
@@ -239,19 +243,14 @@ class Observe:
             self._ledger.add_cells(rows.lane, layout, layout.fold(rows))
 
 
-def _decode(
-    entries: Sequence[Entry],
-) -> tuple[list[tuple[Entry, Sealed]], list[tuple[Entry, str]]]:
-    records, poison = [], []
-    for entry in entries:
-        if entry.number <= 0 or not entry.producer:
-            poison.append((entry, "no producer or number"))
-            continue
-        try:
-            records.append((entry, _checked(seal(entry.data))))
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            poison.append((entry, f"{type(error).__name__}: {error}"))
-    return records, poison
+def _decode(entry: Entry) -> Sealed | str:
+    """The record, or why there is none."""
+    if entry.number <= 0 or not entry.producer:
+        return "no producer or number"
+    try:
+        return _checked(seal(entry.data))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        return f"{type(error).__name__}: {error}"
 
 
 def _checked(record: Sealed) -> Sealed:
@@ -264,8 +263,3 @@ def _checked(record: Sealed) -> Sealed:
 def _order(entry: Entry) -> tuple[str, int, int]:
     milliseconds, _, number = entry.entry_id.partition("-")
     return entry.stream, int(milliseconds), int(number)
-
-
-def _id_range(entries: Sequence[Entry]) -> tuple[str, str]:
-    ordered = sorted(entries, key=_order)
-    return ordered[0].entry_id, ordered[-1].entry_id

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -95,13 +96,32 @@ def lane_of(record: Sealed) -> Lane:
     )
 
 
+_lane_values = itemgetter("model", "version", "variant", "rollout_id", "step", "arm", "policy_id")
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Records of one lane with the same feature columns."""
+
+    numbers: list[str]
+    strings: list[str]
+    records: list[Sealed]
+
+
 def gather(records: Iterable[Sealed]) -> list[Rows]:
     """Records joined to one ``Rows`` per lane and schema, in order of arrival."""
-    groups: dict[tuple[Lane, tuple[str, ...], tuple[str, ...]], list[Sealed]] = defaultdict(list)
+    lanes: dict[tuple[object, ...], list[_Group]] = defaultdict(list)
     for record in records:
         head = record.head
-        groups[lane_of(record), tuple(head["numbers"]), tuple(head["strings"])].append(record)
-    return [_join(lane, group) for (lane, _, _), group in groups.items()]
+        groups = lanes[_lane_values(head)]
+        for group in groups:  # comparing names is cheaper than hashing them
+            if group.numbers == head["numbers"] and group.strings == list(head["strings"]):
+                group.records.append(record)
+                break
+        else:
+            groups.append(_Group(head["numbers"], list(head["strings"]), [record]))
+    found = [group.records for groups in lanes.values() for group in groups]
+    return [_join(lane_of(group[0]), group) for group in found]
 
 
 def _join(lane: Lane, group: Sequence[Sealed]) -> Rows:

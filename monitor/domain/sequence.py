@@ -5,6 +5,7 @@ is one number, plus an interval for every stretch that was jumped over.
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 HOLES_MAX = 1_000
@@ -37,3 +38,14 @@ def admit(progress: Progress, number: int) -> tuple[Progress, bool]:
     first, last = progress.holes[at]
     rest = tuple(hole for hole in ((first, number - 1), (number + 1, last)) if hole[0] <= hole[1])
     return Progress(progress.high, (*progress.holes[:at], *rest, *progress.holes[at + 1 :])), True
+
+
+def admit_all(progress: Progress, numbers: Sequence[int]) -> tuple[Progress, list[bool]]:
+    """The progress after all ``numbers`` [n] have come in this order, and which were new."""
+    if list(numbers) == list(range(progress.high + 1, progress.high + 1 + len(numbers))):
+        return Progress(progress.high + len(numbers), progress.holes), [True] * len(numbers)
+    new = []
+    for number in numbers:
+        progress, fresh = admit(progress, number)
+        new.append(fresh)
+    return progress, new

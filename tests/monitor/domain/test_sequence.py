@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.domain.sequence import HOLES_MAX, Progress, admit
+from monitor.domain.sequence import HOLES_MAX, Progress, admit, admit_all
 
 
 @given(st.lists(st.integers(1, 60), max_size=120))
@@ -16,6 +16,18 @@ def test_a_number_is_new_exactly_the_first_time(numbers: list[int]) -> None:
         seen.add(number)
         assert progress.high == max(seen)
         assert progress.missing == progress.high - len(seen)
+
+
+@given(st.lists(st.lists(st.integers(1, 40), max_size=9) | st.integers(0, 30).map(
+    lambda first: list(range(first + 1, first + 9))), max_size=12))  # fmt: skip
+def test_many_numbers_at_once_are_admitted_as_one_by_one(batches: list[list[int]]) -> None:
+    at_once = one_by_one = Progress()
+    for numbers in batches:
+        at_once, new = admit_all(at_once, numbers)
+        for number, said_new in zip(numbers, new, strict=True):
+            one_by_one, is_new = admit(one_by_one, number)
+            assert said_new == is_new
+        assert at_once == one_by_one
 
 
 def test_holes_are_bounded() -> None:
