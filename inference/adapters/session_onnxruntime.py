@@ -10,9 +10,12 @@ import onnxruntime
 
 from contracts.served import OUTCOMES
 from inference.domain.fleet import Tensor, TensorSpec
-from kit.logs import get_logger
+from kit.logs import LineBudget, get_logger
 
 _log = get_logger(__name__)
+FAILURE_LINES_PER_S_MAX = 10
+"""Callers choose what a model fails on; the log is not theirs to fill."""
+_failure_lines = LineBudget(FAILURE_LINES_PER_S_MAX)
 _MODEL_ERROR = OUTCOMES.index("model_error")
 
 DATATYPES = {
@@ -69,7 +72,7 @@ def open_session(model: bytes, providers: Sequence[str], threads: int) -> OnnxSe
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is raised as well, and then logged in bounds
     # A spinning pool takes a core from the services beside it.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     have = onnxruntime.get_available_providers()
@@ -117,6 +120,11 @@ def by_row(outputs: Sequence[Tensor], rows: int) -> bool:
     return all(output.shape[:1] == (rows,) for output in outputs)
 
 
+def _tell(failed: Exception, rows: int) -> None:
+    if _failure_lines.take():
+        _log.warning("model_run_failed", rows=rows, reason=str(failed)[:300])
+
+
 def run_alone(
     session: OnnxSession, feeds: dict[str, Tensor], rows: int
 ) -> tuple[list[Tensor], npt.NDArray[np.uint8]]:
@@ -124,7 +132,7 @@ def run_alone(
     try:
         return session.run(feeds), np.zeros(rows, np.uint8)
     except Exception as failed:  # noqa: BLE001 - ONNX Runtime's share no narrower public class
-        _log.warning("model_run_failed", rows=rows, reason=str(failed)[:300])
+        _tell(failed, rows)
         return [np.zeros(0, np.float32)], np.full(rows, _MODEL_ERROR, np.uint8)
 
 
@@ -136,7 +144,7 @@ def run_rows(
     try:
         return session.run(feeds), outcome
     except Exception as failed:  # noqa: BLE001 - ONNX Runtime's share no narrower public class
-        _log.warning("model_run_failed", rows=rows, reason=str(failed)[:300])
+        _tell(failed, rows)
     fine: dict[int, list[Tensor]] = {}
     for row in range(rows if rows > 1 else 0):
         try:

@@ -10,10 +10,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from contracts.served import OUTCOMES
 from inference.adapters.engine_onnxruntime import OnnxEngine
-from inference.adapters.session_onnxruntime import ModelRefused, OnnxSession, open_session, run_rows
+from inference.adapters.session_onnxruntime import (
+    FAILURE_LINES_PER_S_MAX,
+    ModelRefused,
+    OnnxSession,
+    open_session,
+    run_rows,
+)
 from inference.adapters.slots import Slots
 from kit.clock import SystemClock
 from kit.tasks import TaskOwner
@@ -106,6 +113,14 @@ async def test_a_poison_row_answers_for_itself(machine: Machine) -> None:
 def test_a_batch_of_poison_is_all_errors() -> None:
     _, outcome = run_rows(GATHER, {"index": np.array([7, 8])}, 2)
     assert set(outcome.tolist()) == {OUTCOMES.index("model_error")}
+
+
+def test_runs_that_fail_are_logged_in_bounds(capfd: pytest.CaptureFixture[str]) -> None:
+    with capture_logs() as lines:
+        for _ in range(3 * FAILURE_LINES_PER_S_MAX):
+            run_rows(GATHER, {"index": np.array([7, 8])}, 2)
+    assert 0 < len(lines) <= 2 * FAILURE_LINES_PER_S_MAX  # a second may end in between
+    assert "onnxruntime" not in capfd.readouterr().err
 
 
 async def test_expired_rows_are_not_computed_and_their_neighbours_are(machine: Machine) -> None:
