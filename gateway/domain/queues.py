@@ -3,21 +3,21 @@
 What found ``ahead`` rows before it and took ``took_ns`` says that rows go at that pace; what finds
 fewer or more now waits in proportion. Only the quickest answers of the last moments count: behind a
 queue all of them are slow, while a pause, a slow canary or an answer of many rows leaves quick ones
-beside it. And it is believed only where those answers took more than half of the time that there
-is: latency that is no queue (a model of 60 ms, a slow store) does not grow with what is ahead.
+beside it. And it is believed only where those answers took a third of the time that there is:
+latency that is no queue (a model of 60 ms, a slow store) does not grow with what is ahead.
 """
 
 from dataclasses import dataclass
 
 QUICK_NS = 20_000_000
 """What is answered sooner waited in no queue worth a refusal."""
-WINDOW_NS = 100_000_000
+WINDOW_NS = 50_000_000
 FRESH_NS = 1_000_000_000
 """After so long without an answer nothing is known."""
-PROVEN_SHARE = 0.5
-HOPELESS_SHARE = 0.8
-"""Of the time that is left. Less than inference's own share: what it would refuse with the work
-of reading behind it, this side refuses before."""
+PROVEN_SHARE = 0.33
+HOPELESS_SHARE = 0.7
+"""Of the time that is left. Less than inference's own share (0.9): its refusals come behind what it
+computes, so it is to be left with few. A queue that long keeps every replica busy all the same."""
 QUEUES_MAX = 1_000
 
 
