@@ -21,9 +21,10 @@ _log = get_logger(__name__)
 
 CONNECT_S = 1.0
 RECONNECT_S_MIN, RECONNECT_S_MAX = 0.02, 1.0
-BEHIND_S_MAX = 0.05
-"""A replica that has left bytes unread for longer works through a queue that only grows: an ask
-would wait in this process, where no deadline is looked at, and be computed for nobody."""
+BEHIND_S_MAX = 0.25
+"""A replica that has left bytes unread and answered nothing for longer is stuck: an ask would wait
+in this process, where no deadline is looked at, and be computed for nobody. One that answers is
+only busy: how long an ask would wait for it, ``Queues`` know."""
 ASKS_A_WRITE = 32
 """So many asks are not held back for the end of a turn: the replica works on them while the turn
 goes on. Held back, the requests of many callers travel as one convoy, and gateway and replica wait
@@ -69,12 +70,14 @@ class ReplicaLink(asyncio.Protocol):
         self.next_due_ns = 0
         self.leaving = False
         self._behind_since_s: float | None = None
+        self._answered_s = 0.0
 
     @property
     def behind(self) -> bool:
-        """Whether the replica has not kept up with reading for a while."""
-        since_s = self._behind_since_s
-        return since_s is not None and self._loop.time() - since_s > BEHIND_S_MAX
+        """Whether the replica has neither kept up with reading nor answered for a while."""
+        if self._behind_since_s is None:
+            return False
+        return self._loop.time() - max(self._behind_since_s, self._answered_s) > BEHIND_S_MAX
 
     @property
     def items(self) -> int:
@@ -158,6 +161,8 @@ class ReplicaLink(asyncio.Protocol):
         self._behind_since_s = None
 
     def data_received(self, data: bytes) -> None:
+        if self._behind_since_s is not None:
+            self._answered_s = self._loop.time()
         try:
             for kind, frame_id, payload in self._reader.feed(data):
                 if kind == FrameKind.ANSWER:

@@ -1,42 +1,31 @@
 import asyncio
-from typing import Any
+from typing import cast
 
-from contracts.frames import Ask, FrameKind, FrameReader
-from gateway.adapters.replica_link import ASKS_A_WRITE, ReplicaLink
-
-ASK = Ask(1000, b"0" * 16, "delay", "ann", "", b"", b"{}")
+from contracts.frames import Answer, pack_answer
+from gateway.adapters.replica_link import BEHIND_S_MAX, ReplicaLink
 
 
-class Written(asyncio.Transport):
-    """Keeps what is written: how many frames each time."""
+class Time:
+    """Stands for the loop, of which a link asks the time."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.frames: list[int] = []
+        self.now_s = 100.0
 
-    def write(self, data: Any) -> None:
-        self.frames.append(len(list(FrameReader().feed(data))))
-
-
-def linked() -> tuple[ReplicaLink, Written]:
-    link, written = ReplicaLink("unix:///none", asyncio.get_running_loop()), Written()
-    link.connection_made(written)
-    return link, written
+    def time(self) -> float:
+        return self.now_s
 
 
-async def test_the_few_asks_of_one_turn_are_one_write() -> None:
-    link, written = linked()
-    for _ in range(ASKS_A_WRITE - 1):
-        link.send(FrameKind.PREDICT, ASK, 1, 1)
-    assert written.frames == []
-    await asyncio.sleep(0)
-    assert written.frames == [ASKS_A_WRITE - 1]
-
-
-async def test_a_replica_begins_with_many_asks_before_the_turn_ends() -> None:
-    link, written = linked()
-    for _ in range(2 * ASKS_A_WRITE + 1):
-        link.send(FrameKind.PREDICT, ASK, 1, 1)
-    assert written.frames == [ASKS_A_WRITE, ASKS_A_WRITE]
-    await asyncio.sleep(0)
-    assert written.frames == [ASKS_A_WRITE, ASKS_A_WRITE, 1]
+def test_a_replica_that_answers_is_busy_and_not_behind_however_much_it_has_not_read() -> None:
+    time = Time()
+    link = ReplicaLink("unix:///none", cast("asyncio.AbstractEventLoop", time))
+    seen = [link.behind]
+    link.pause_writing()
+    for _ in range(10):
+        time.now_s += BEHIND_S_MAX * 0.9
+        seen.append(link.behind)
+        link.data_received(pack_answer(1, Answer(200, b"{}")))
+    assert seen == [False] * 11
+    time.now_s += BEHIND_S_MAX * 1.1
+    seen.append(link.behind)
+    link.resume_writing()
+    assert [*seen[11:], link.behind] == [True, False]
