@@ -37,6 +37,16 @@ def test_the_client_from_python(platform: StateDir) -> None:
     assert given["answer"]["features"]
 
 
+def test_tritons_client_asks_as_the_page_says(platform: StateDir) -> None:
+    (source,) = [block for block in blocks(PREDICT, "python") if "tritonclient" in block]
+    given: dict[str, Any] = {
+        "gateway": platform.read_endpoints()["gateway"].removeprefix("http://"),
+        "key": platform.read_credentials()["demo_key"],
+    }
+    exec(compile(source, str(PREDICT), "exec"), given)  # noqa: S102 - our own page
+    assert given["answer"].as_numpy("probabilities").shape == (1, 2)
+
+
 def test_the_key_that_an_operator_makes(platform: StateDir) -> None:
     (script,) = [block for block in blocks(OPERATE, "sh") if "/v1/keys" in block]
     key = platform.read_credentials()["admin_key"]
