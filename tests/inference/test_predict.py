@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from inference.route import EXPLAINED_ROWS_MAX
 from tests.inference.parts import House, body, defaults, logistic_model, required
 
 
@@ -127,6 +128,14 @@ async def test_explained_features_carry_value_status_and_age(house: House) -> No
     features = orjson.loads(answer.body)["features"]
     assert features[0]["f0"] == {"value": 1.0, "status": "PRESENT", "age_s": 1.0}
     assert features[1]["f0"] == {"value": None, "status": "NOT_FOUND", "age_s": None}
+
+
+async def test_so_many_rows_are_explained_and_no_more(house: House) -> None:
+    (some,) = await house.ask(body(*["a"] * EXPLAINED_ROWS_MAX), explain=True)
+    assert len(orjson.loads(some.body)["features"]) == EXPLAINED_ROWS_MAX
+    (more,) = await house.ask(body(*["a"] * (EXPLAINED_ROWS_MAX + 1)), explain=True)
+    assert more.status == 422
+    assert orjson.loads(more.body)["errors"][0]["pointer"] == "/instances"
 
 
 async def test_rows_of_one_request_are_answered_by_the_arms_of_their_units(house: House) -> None:
