@@ -6,6 +6,7 @@ of it is a second of one core.
 """
 
 import asyncio
+import gc
 import resource
 import subprocess
 import tempfile
@@ -25,6 +26,7 @@ from contracts.manifest import FileEntry, Manifest, Tensors
 from contracts.served import STREAM, ServedBatch, encode_served
 from kit.clock import SystemClock
 from kit.redis import connect
+from kit.serve import YOUNG_OBJECTS_MAX
 from leadline.local.embedded_redis import find_server
 from monitor.adapters.baselines_registry import RegistryBaselines
 from monitor.adapters.database_sqlite import Database
@@ -176,7 +178,9 @@ def _bytes_below(folder: Path) -> int:
 
 
 def main(*, quick: bool) -> None:
-    """Measure each record size."""
+    """Measure each record size, with the garbage collector set as the services set it."""
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS_MAX, 20, 20)
     registry = Registry()
     totals = {rows: 4_000 if rows == 1 else 32_000 for rows in ROWS_A_RECORD}
     if not quick:
