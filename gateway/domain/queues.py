@@ -15,9 +15,10 @@ WINDOW_NS = 50_000_000
 FRESH_NS = 1_000_000_000
 """After so long without an answer nothing is known."""
 PROVEN_SHARE = 0.33
-HOPELESS_SHARE = 0.7
+HOPELESS_SHARE = 0.6
 """Of the time that is left. Less than inference's own share (0.9): its refusals come behind what it
-computes, so it is to be left with few. A queue that long keeps every replica busy all the same."""
+computes, and the pace swings by a third from moment to moment. A queue that long keeps every
+replica busy all the same."""
 QUEUES_MAX = 1_000
 
 
