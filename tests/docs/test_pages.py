@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
 from contracts.identity import SCOPES
+from gateway.settings import Issuer
 from shared_features import load_catalogue
 from tests.docs.pages import PAGES, ROOT, anchors, blocks, prose
 
@@ -97,6 +99,12 @@ def test_the_override_for_a_second_replica_merges_onto_services_that_exist() -> 
     (own,), (shared,) = replica["volumes"], [v for v in base["volumes"] if "state" in v]
     assert own.split(":")[1] == shared.split(":")[1]
     assert own.split(":")[0] in override["volumes"]
+
+
+def test_the_issuers_on_the_operating_page_are_settings_of_the_gateway() -> None:
+    (listed,) = blocks(ROOT / "docs/operate.md", "json")
+    (issuer,) = TypeAdapter(tuple[Issuer, ...]).validate_json(listed)
+    assert issuer.principal_claim == "sub"
 
 
 def test_the_scopes_on_the_operating_page_are_the_scopes() -> None:
