@@ -46,6 +46,7 @@ INSERT OR IGNORE INTO requests (lane, block, request, piece, at, first_row, rows
 SELECT :lane, :block, substr(:requests, 1 + 16 * key, 16), 0,
   value / 10000000000, value / 100000 % 100000, value % 100000 FROM json_each(:places)
 """
+FORGOTTEN_AT_A_TIME = 1_000
 _LABEL = "INSERT OR REPLACE INTO labelled VALUES (?,?,?,?)"
 _LABEL_BY_KEY = """
 INSERT OR REPLACE INTO labelled
@@ -254,17 +255,21 @@ def select(reader: sqlite3.Connection, where: str, values: Sequence[Any] | dict[
 
 
 def forget(writer: sqlite3.Connection, before_us: int) -> None:
-    """Let go of blocks that ended before, and of all that names their rows; the oldest first, so
-    many at a time that memory stays bounded."""
+    """Let go of blocks that ended before, and of all that names their rows."""
+    writer.execute("CREATE TEMP TABLE IF NOT EXISTS gone (key BLOB PRIMARY KEY) WITHOUT ROWID")
+    while _forget_some(writer, before_us):
+        pass
+
+
+def _forget_some(writer: sqlite3.Connection, before_us: int) -> int:
+    """The oldest, so many at a time that memory stays bounded; how many."""
     old = writer.execute(
         "SELECT id, lane, records FROM blocks WHERE hour <= ? AND until_us < ? "
-        "ORDER BY hour LIMIT 1000",
-        (before_us // HOUR_US, before_us),
+        "ORDER BY hour LIMIT ?",
+        (before_us // HOUR_US, before_us, FORGOTTEN_AT_A_TIME),
     ).fetchall()
     if not old:
-        return
-    writer.execute("CREATE TEMP TABLE IF NOT EXISTS gone (key BLOB PRIMARY KEY) WITHOUT ROWID")
-    writer.execute("DELETE FROM gone")
+        return 0
     for number, lane, records in old:
         keys = np.ascontiguousarray(np.frombuffer(records, RECORD)["key"])
         writer.executemany(
@@ -276,3 +281,4 @@ def forget(writer: sqlite3.Connection, before_us: int) -> None:
         writer.execute("DELETE FROM blocks WHERE id = ?", (number,))
     writer.execute("DELETE FROM client_ids WHERE key IN (SELECT key FROM gone)")
     writer.execute("DELETE FROM gone")
+    return len(old)

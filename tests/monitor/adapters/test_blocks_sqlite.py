@@ -119,3 +119,12 @@ def test_what_is_let_go_leaves_nothing_behind() -> None:
         for table in ("blocks", "requests", "labelled", "client_ids")
     }
     assert counts == {"blocks": 2, "requests": 4, "labelled": 2, "client_ids": 2}
+
+
+def test_however_much_is_too_old_all_of_it_is_let_go() -> None:
+    writer = opened()
+    for at in range(index.FORGOTTEN_AT_A_TIME + 2):
+        index.enter(writer, 1, block_of([(at, 0)], [at]))
+    index.forget(writer, index.FORGOTTEN_AT_A_TIME + 1)
+    assert writer.execute("SELECT sum(rows) FROM blocks").fetchone() == (1,)
+    assert writer.execute("SELECT count(*) FROM requests").fetchone() == (1,)
