@@ -1,7 +1,12 @@
-"""Answers ``POST /predict``: everything that arrived in one event-loop turn is one batch."""
+"""Answers ``POST /predict``: everything that arrived in one event-loop turn is one batch.
+
+Requests of very many rows go one after the other, a group of rows at a time, so that callers who
+wait for few rows get their turns in between.
+"""
 
 import asyncio
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -21,6 +26,8 @@ TRACED_LINES_PER_S_MAX, LINKS_MAX = 50, 20
 ROW_BYTES_MIN = 8
 """``{"a":1},``: a body has no more rows than that. Only where as many would be late are they
 counted: it is the quiet time that is to cost nothing."""
+LARGE_ROWS = 1_024
+"""A request of more rows waits for its like, and not for it the small ones."""
 _SHARE_OF_DEADLINE = 0.9
 """A row that is predicted to wait longer than this share of what it has left is refused now."""
 
@@ -51,13 +58,30 @@ class Predict:
         self._rows_max = rows_in_flight_max
         self._afterwards = afterwards
         self._traced_lines = LineBudget(TRACED_LINES_PER_S_MAX)
+        self._large: deque[Arrival] = deque()
+        self._answering_large = False
 
     def submit(self, arrivals: Sequence[Arrival]) -> None:
         """Take everything of one event-loop turn; each arrival's ``reply`` is called once."""
-        self._tasks.start("predict", partial(self.answer, arrivals))
+        if max([arrival.ask.rows_max for arrival in arrivals]) > LARGE_ROWS:
+            self._large += [each for each in arrivals if each.ask.rows_max > LARGE_ROWS]
+            arrivals = [each for each in arrivals if each.ask.rows_max <= LARGE_ROWS]
+            if not self._answering_large:
+                self._answering_large = True
+                self._tasks.start("predict_large", self._answer_large)
+        if arrivals:
+            self._tasks.start("predict", partial(self.answer, arrivals))
 
-    async def answer(self, arrivals: Sequence[Arrival]) -> None:
-        """Answer them all; a request that is bad answers for itself."""
+    async def _answer_large(self) -> None:
+        try:
+            while self._large:
+                await self.answer([self._large.popleft()], at_once=False)
+        finally:
+            self._answering_large = False
+
+    async def answer(self, arrivals: Sequence[Arrival], *, at_once: bool = True) -> None:
+        """Answer them all, group by group or all ``at_once``; a request that is bad answers for
+        itself."""
         try:
             routed = self._route(self._admitted(arrivals))
             for group in routed.groups:
@@ -67,10 +91,11 @@ class Predict:
         except Exception:  # noqa: BLE001 - the edge that answers
             self._fail(arrivals)
             return
-        if len(routed.groups) == 1:
-            await self._serve(routed.groups[0])
-        else:
+        if at_once and len(routed.groups) > 1:
             await asyncio.gather(*map(self._serve, routed.groups))
+        else:
+            for group in routed.groups:
+                await self._serve(group)
 
     def _admitted(self, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
         """Those that can be answered in time; the others are told so at once."""

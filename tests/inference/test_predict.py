@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from inference.predict import LARGE_ROWS
 from inference.route import EXPLAINED_ROWS_MAX
-from tests.inference.parts import House, body, defaults, logistic_model, required
+from tests.inference.parts import House, asks, body, defaults, logistic_model, required
+from tests.polling import until
 
 
 def sigmoid(z: float) -> float:
@@ -281,3 +283,18 @@ async def test_no_body_makes_a_server_error(several: list[bytes]) -> None:
     assert all(answer.status < 500 for answer in answers)
     assert answers[-1].status == 200
     await house.close()
+
+
+async def test_who_asks_for_few_rows_does_not_wait_for_who_asks_for_very_many(
+    house: House,
+) -> None:
+    many = body(*["a"] * (2 * LARGE_ROWS))
+    arrivals, answers = asks(
+        [many, body("b"), many, body("c")], house.clock.monotonic_ns(), glanced=True
+    )
+    house.predict.submit(arrivals)
+    await until(lambda: len(answers) == 4)
+    assert list(answers) == [1, 3, 0, 2]
+    assert [answers[place].status for place in range(4)] == [200] * 4
+    for place, rows in ((0, 2 * LARGE_ROWS), (1, 1)):
+        assert len(orjson.loads(answers[place].body)["predictions"]) == rows
