@@ -12,6 +12,9 @@ from kit.redis_pipeline import RedisAway, RedisError
 _log = get_logger(__name__)
 _BYTES_A_TURN = 1 << 20
 _IDLE_S = 0.02
+_PAUSE_S = 0.01
+"""After records were added: those of 10 ms go together, up to 100 MB a second. Added as they come,
+they cost Redis twice the processor time (9 µs a request instead of 4, at 20,000 a second)."""
 _ACKNOWLEDGE_EVERY_S = 0.25
 _UNCONFIRMED_S = 2.0
 """Without a confirmation the cursor trails this far: twice the ``everysec`` of an append-only
@@ -50,8 +53,7 @@ class Ship:
                 self._start_again(str(away))
                 added = 0
                 delay_s = min(delay_s * 2, _DELAY_S_MAX)
-            if not added:
-                await self._clock.sleep_s(delay_s)
+            await self._clock.sleep_s(_PAUSE_S if added else delay_s)
 
     async def _acknowledge_for_ever(self) -> None:
         while True:
