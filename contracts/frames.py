@@ -20,6 +20,8 @@ _HEAD = struct.Struct("<IBQ")
 _ASK = struct.Struct("<IIB16sHHHH")
 _ASK_FRAME = struct.Struct("<IBQIIB16sHHHH")
 """``_HEAD`` and ``_ASK``, packed at once."""
+_REMAINING = struct.Struct("<I")
+"""How ``_ASK`` begins."""
 _ANSWER = struct.Struct("<HBIH")
 _ANSWER_FRAME = struct.Struct("<IBQHBIH")
 
@@ -105,6 +107,12 @@ def pack_ask(kind: FrameKind, frame_id: int, ask: Ask) -> bytes:
         len(headers),
     )
     return b"".join((head, target, principal, traceparent, headers, body))
+
+
+def with_remaining(packed: bytes, remaining_ms: int) -> bytes:
+    """The bytes of a PREDICT or INFER frame that waited before it was sent."""
+    at = _HEAD.size
+    return b"".join((packed[:at], _REMAINING.pack(remaining_ms), packed[at + _REMAINING.size :]))
 
 
 def unpack_ask(payload: bytes) -> Ask:

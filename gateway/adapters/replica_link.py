@@ -1,6 +1,8 @@
 """One inference replica: a connection that many requests share, kept up in the background."""
 
 import asyncio
+import time
+from collections import deque
 from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
@@ -14,6 +16,7 @@ from contracts.frames import (
     pack_ask,
     pack_signal,
     unpack_answer,
+    with_remaining,
 )
 from kit.logs import get_logger
 
@@ -57,6 +60,9 @@ class ReplicaLink(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._reader = FrameReader()
         self._out: list[bytes] = []
+        self._held: deque[tuple[int, bytes]] = deque()
+        """Asks for which the replica has no room yet. Here they still age, and can be given up; in
+        a socket's buffer they would be computed for nobody."""
         self._pending: dict[int, Pending] = {}
         self._last_id = 0
         self._lost = asyncio.Event()
@@ -94,7 +100,10 @@ class ReplicaLink(asyncio.Protocol):
         self.bytes += pending.size
         if due_ns < self.next_due_ns or not self.next_due_ns:
             self.next_due_ns = due_ns
-        self._write(packed)
+        if self._behind_since_s is None:
+            self._write(packed)
+        else:
+            self._held.append((frame_id, packed))
         return frame_id, pending
 
     def cancel(self, frame_id: int) -> None:
@@ -159,6 +168,13 @@ class ReplicaLink(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._behind_since_s = None
+        now_ns = time.monotonic_ns()
+        while self._held and self._behind_since_s is None and self._transport is not None:
+            frame_id, packed = self._held.popleft()
+            pending = self._pending.get(frame_id)
+            left_ms = 0 if pending is None else (pending.due_ns - now_ns) // 1_000_000
+            if left_ms > 0:
+                self._transport.write(with_remaining(packed, left_ms))
 
     def data_received(self, data: bytes) -> None:
         if self._behind_since_s is not None:
@@ -190,6 +206,7 @@ class ReplicaLink(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         self.usable = False
         self._transport = None
+        self._held.clear()
         pending, self._pending = self._pending, {}
         self.rows = self.bytes = 0
         for each in pending.values():

@@ -28,6 +28,9 @@ from kit.problems import Problem, problem_body
 
 _log = get_logger(__name__)
 Submit = Callable[[Sequence[Arrival]], None]
+_HELD_BACK_NS_MAX = 300_000
+"""An answer waits for others to be written with, but not for models to run: the gateway would have
+nothing to do meanwhile."""
 _OUT_BYTES_MAX = 64 * 1024 * 1024
 """Answers that a peer does not read; beyond it the connection is given up after a while."""
 UNREAD_S_MAX = 5.0
@@ -139,6 +142,7 @@ class FramesConnection(asyncio.Protocol):
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
+        self._out_since_ns = 0
         self._unread_since_s: float | None = None
         self.open: dict[int, Arrival] = {}
 
@@ -167,19 +171,23 @@ class FramesConnection(asyncio.Protocol):
             self.close()
 
     def send(self, frame_id: int, kind: int, answer: Answer) -> None:
-        """Queue an answer for this turn's one write."""
+        """Queue an answer for a write that it shares with others of this turn."""
         arrival = self.open.pop(frame_id, None)
         if arrival is None or self._transport is None:
             return
         if len(answer.body) > ANSWER_BYTES_MAX:
             answer = _too_long(kind, arrival)
+        now_ns = self._listener.now_ns()
         if not self._out:
             self._loop.call_soon(self._flush)
+            self._out_since_ns = now_ns
         self._out.append(pack_answer(frame_id, answer))
+        if now_ns - self._out_since_ns > _HELD_BACK_NS_MAX:
+            self._flush()
 
     def _flush(self) -> None:
         out, self._out = self._out, []
-        if self._transport is None:
+        if not out or self._transport is None:
             return
         self._transport.write(b"".join(out))
         since_s = self._unread_since_s
