@@ -25,7 +25,7 @@ from leadline.client import Client
 from leadline.state import StateDir
 
 ROWS = 100
-BATCH_CALLERS = 16
+BATCH_CALLERS = 64
 LONE = "speed_alone"
 """The same model, its batches limited to one row."""
 
