@@ -79,6 +79,11 @@ class ReplicaLink(asyncio.Protocol):
         self._answered_s = 0.0
 
     @property
+    def _full(self) -> bool:
+        """Whether the replica has no room for more now."""
+        return self._behind_since_s is not None
+
+    @property
     def behind(self) -> bool:
         """Whether the replica has neither kept up with reading nor answered for a while."""
         if self._behind_since_s is None:
@@ -100,10 +105,10 @@ class ReplicaLink(asyncio.Protocol):
         self.bytes += pending.size
         if due_ns < self.next_due_ns or not self.next_due_ns:
             self.next_due_ns = due_ns
-        if self._behind_since_s is None:
-            self._write(packed)
-        else:
+        if self._full:
             self._held.append((frame_id, packed))
+        else:
+            self._write(packed)
         return frame_id, pending
 
     def cancel(self, frame_id: int) -> None:
@@ -169,7 +174,7 @@ class ReplicaLink(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._behind_since_s = None
         now_ns = time.monotonic_ns()
-        while self._held and self._behind_since_s is None and self._transport is not None:
+        while self._held and not self._full and self._transport is not None:
             frame_id, packed = self._held.popleft()
             pending = self._pending.get(frame_id)
             left_ms = 0 if pending is None else (pending.due_ns - now_ns) // 1_000_000
