@@ -58,9 +58,8 @@ class Calibration(_Frozen):
             raise ValueError("a calibration has as many probabilities as scores")
         if any(one >= other for one, other in pairwise(self.scores)):
             raise ValueError("the scores of a calibration increase")
-        ends = (0.0, *self.probabilities, 1.0)
-        if any(one > other for one, other in pairwise(ends)):
-            raise ValueError("the probabilities of a calibration lie in 0..1 and do not decrease")
+        if any(not 0.0 <= one <= 1.0 for one in self.probabilities):
+            raise ValueError("the probabilities of a calibration lie in 0..1")
         return self
 
 

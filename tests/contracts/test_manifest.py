@@ -19,12 +19,11 @@ KNOTS = Calibration(scores=(0.0, 0.5, 1.0), probabilities=(0.1, 0.1, 0.9))
         ((0.0,), (0.5,)),
         ((0.0, 0.0), (0.1, 0.2)),
         ((1.0, 0.0), (0.1, 0.2)),
-        ((0.0, 1.0), (0.2, 0.1)),
         ((0.0, 1.0), (0.0, 1.5)),
         ((0.0, 1.0), (-0.5, 1.0)),
     ],
 )
-def test_a_calibration_is_a_monotone_map_to_probabilities(
+def test_a_calibration_is_a_map_from_rising_scores_to_probabilities(
     scores: tuple[float, ...], probabilities: tuple[float, ...]
 ) -> None:
     with pytest.raises(ValidationError):

@@ -20,7 +20,7 @@ from contracts.frames import (
 )
 from inference.adapters.frames_asyncio import UNREAD_S_MAX, FramesConnection, FramesListener
 from inference.domain.asked import Arrival
-from kit.clock import SystemClock
+from kit.clock import Clock, FakeClock, SystemClock
 
 
 class Wire(asyncio.Transport):
@@ -48,11 +48,11 @@ class Wire(asyncio.Transport):
 class Taken:
     """A listener whose batches are kept, and one connection to it."""
 
-    def __init__(self, delay_us: int = 0) -> None:
+    def __init__(self, delay_us: int = 0, clock: Clock | None = None) -> None:
         self.batches: list[list[Arrival]] = []
         self.listener = FramesListener(
             "unix:///nowhere",
-            clock=SystemClock(),
+            clock=clock or SystemClock(),
             predict=self.keep,
             infer=self.keep,
             delay_us=delay_us,
@@ -108,12 +108,28 @@ async def test_an_answer_beyond_a_frame_is_refused_and_its_neighbours_get_theirs
         arrival.reply(Answer(200, bytes(FRAME_BYTES_MAX)))
     third.reply(Answer(200, b"{}"))
     await asyncio.sleep(0)
-    (written,) = taken.wire.written
+    written = b"".join(taken.wire.written)
     answers = [unpack_answer(payload) for _, _, payload in FrameReader().feed(written)]
     assert [answer.status for answer in answers] == [413, 413, 200]
     assert answers[0].rows == 7
     assert orjson.loads(answers[0].body)["code"] == "content-too-large"
     assert orjson.loads(answers[1].body).keys() == {"error"}
+
+
+async def test_an_answer_does_not_wait_until_other_models_have_run() -> None:
+    clock = FakeClock()
+    taken = Taken(clock=clock)
+    taken.connection.data_received(ask(1) + ask(2) + ask(3))
+    await asyncio.sleep(0)
+    first, second, third = taken.batches[0]
+    first.reply(Answer(200, b"{}"))
+    assert taken.wire.written == []
+    clock.advance_us(1000)
+    second.reply(Answer(200, b"{}"))
+    assert len(taken.wire.written) == 1
+    third.reply(Answer(200, b"{}"))
+    await asyncio.sleep(0)
+    assert [len(list(FrameReader().feed(data))) for data in taken.wire.written] == [2, 1]
 
 
 async def test_a_peer_is_left_only_when_it_has_not_read_for_a_while() -> None:
