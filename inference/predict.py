@@ -75,7 +75,9 @@ class Predict:
     async def _answer_large(self) -> None:
         try:
             while self._large:
-                await self.answer([self._large.popleft()], at_once=False)
+                arrival = self._large.popleft()
+                if arrival.wanted:  # its caller may have left while it waited
+                    await self.answer([arrival], at_once=False)
         finally:
             self._answering_large = False
 

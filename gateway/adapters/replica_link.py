@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import deque
 from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
@@ -60,7 +59,7 @@ class ReplicaLink(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._reader = FrameReader()
         self._out: list[bytes] = []
-        self._held: deque[tuple[int, bytes]] = deque()
+        self._held: dict[int, bytes] = {}
         """Asks for which the replica has no room yet. Here they still age, and can be given up; in
         a socket's buffer they would be computed for nobody."""
         self._pending: dict[int, Pending] = {}
@@ -106,14 +105,15 @@ class ReplicaLink(asyncio.Protocol):
         if due_ns < self.next_due_ns or not self.next_due_ns:
             self.next_due_ns = due_ns
         if self._full:
-            self._held.append((frame_id, packed))
+            self._held[frame_id] = packed
         else:
             self._write(packed)
         return frame_id, pending
 
     def cancel(self, frame_id: int) -> None:
-        """The caller has left: tell the replica."""
-        if self._forget(frame_id) is not None and self._transport is not None:
+        """The caller has left: tell the replica, if it knows of the ask."""
+        held = self._held.pop(frame_id, None) is not None
+        if self._forget(frame_id) is not None and not held and self._transport is not None:
             self._write(pack_signal(FrameKind.CANCEL, frame_id))
 
     def expire(self, now_ns: int) -> int:
@@ -175,9 +175,9 @@ class ReplicaLink(asyncio.Protocol):
         self._behind_since_s = None
         now_ns = time.monotonic_ns()
         while self._held and not self._full and self._transport is not None:
-            frame_id, packed = self._held.popleft()
-            pending = self._pending.get(frame_id)
-            left_ms = 0 if pending is None else (pending.due_ns - now_ns) // 1_000_000
+            frame_id = next(iter(self._held))
+            packed = self._held.pop(frame_id)
+            left_ms = (self._pending[frame_id].due_ns - now_ns) // 1_000_000
             if left_ms > 0:
                 self._transport.write(with_remaining(packed, left_ms))
 

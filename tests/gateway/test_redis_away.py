@@ -1,5 +1,6 @@
 """The gateway with its Redis stopped, stalled, emptied: callers go on within their limits."""
 
+import gc
 import os
 import re
 import signal
@@ -65,6 +66,15 @@ async def gateway(
         yield running
 
 
+@pytest.fixture
+def no_garbage_collection() -> Iterator[None]:
+    """A look at all that a test process holds takes half a second; services freeze it at start."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
 async def ask(gateway: Running, key: str) -> httpx.Response:
     return await gateway.http.post("/predict", json=BODY, headers={"x-api-key": key})
 
@@ -78,6 +88,7 @@ async def leases_away(gateway: Running) -> float:
     return float(found[1]) if found else 0.0
 
 
+@pytest.mark.usefixtures("no_garbage_collection")
 async def test_a_stalled_redis_costs_one_time_out_and_no_answer(
     gateway: Running, key: str, own_redis: OwnRedis
 ) -> None:
@@ -86,7 +97,7 @@ async def test_a_stalled_redis_costs_one_time_out_and_no_answer(
     own_redis.signal(signal.SIGSTOP)
     answers = [await ask(gateway, key) for _ in range(200)]
     assert {answer.status_code for answer in answers} == {200}
-    assert max(a.elapsed.total_seconds() for a in answers) < 2  # no hang
+    assert max(a.elapsed.total_seconds() for a in answers) < 0.5
     seconds = sum(a.elapsed.total_seconds() for a in answers)
     # The breaker asks again once a second; nobody else waits for a time-out.
     assert 1 <= await leases_away(gateway) - before <= 2 + seconds

@@ -298,3 +298,14 @@ async def test_who_asks_for_few_rows_does_not_wait_for_who_asks_for_very_many(
     assert [answers[place].status for place in range(4)] == [200] * 4
     for place, rows in ((0, 2 * LARGE_ROWS), (1, 1)):
         assert len(orjson.loads(answers[place].body)["predictions"]) == rows
+
+
+async def test_who_left_while_many_rows_waited_costs_nothing(house: House) -> None:
+    many = body(*["a"] * (2 * LARGE_ROWS))
+    arrivals, answers = asks([many, many], house.clock.monotonic_ns(), glanced=True)
+    house.predict.submit(arrivals)
+    arrivals[1].wanted = False
+    await until(lambda: 0 in answers)
+    await until(lambda: not house.tasks.names)
+    assert sum(map(len, house.spool.batches)) == 2 * LARGE_ROWS
+    assert list(answers) == [0]

@@ -68,6 +68,7 @@ async def test_an_ask_without_room_at_the_replica_waits_here_and_ages() -> None:
     link.cancel(left)
     link.resume_writing()
     (ask,) = written.asks
+    assert written.frames == [1]  # of who left while it waited, the replica hears nothing
     assert 0 < ask.remaining_ms <= 500
     assert ask == ASK._replace(remaining_ms=ask.remaining_ms)
     assert link.expire(time.monotonic_ns()) == 1

@@ -99,7 +99,7 @@ async def test_answers_of_one_turn_are_one_write() -> None:
 
 
 async def test_an_answer_beyond_a_frame_is_refused_and_its_neighbours_get_theirs() -> None:
-    taken = Taken()
+    taken = Taken(clock=FakeClock())
     taken.connection.data_received(ask(1) + ask(2, FrameKind.INFER) + ask(3))
     await asyncio.sleep(0)
     (first, third), (second,) = taken.batches
@@ -108,7 +108,7 @@ async def test_an_answer_beyond_a_frame_is_refused_and_its_neighbours_get_theirs
         arrival.reply(Answer(200, bytes(FRAME_BYTES_MAX)))
     third.reply(Answer(200, b"{}"))
     await asyncio.sleep(0)
-    written = b"".join(taken.wire.written)
+    (written,) = taken.wire.written
     answers = [unpack_answer(payload) for _, _, payload in FrameReader().feed(written)]
     assert [answer.status for answer in answers] == [413, 413, 200]
     assert answers[0].rows == 7
