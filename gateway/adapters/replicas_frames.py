@@ -121,7 +121,7 @@ class ReplicasFrames:
             self._look_at(deadline.at_ns)
         frame_id, pending = link.send(kind, ask, rows, deadline.at_ns)
         queue = self.queues.of(ask.target)
-        queue.rows = ahead = queue.rows + rows
+        queue.rows += rows
         began_ns = self._clock.monotonic_ns()
         try:
             answer = await pending.future
@@ -132,7 +132,7 @@ class ReplicasFrames:
                 if took_ns < QUICK_NS:
                     queue.quick_ns = now_ns
                 else:
-                    self.queues.note_slow(ask.target, ahead, took_ns, now_ns)
+                    self.queues.note_slow(ask.target, rows, took_ns, now_ns)
             return answer
         except ReplicaLost:
             return None

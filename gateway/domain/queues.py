@@ -1,10 +1,10 @@
-"""How long would one more ask wait? From what those before it waited: no rate, no clock.
+"""How long would one more ask wait? As long as the rows before it take at the present rate.
 
-What found ``ahead`` rows before it and took ``took_ns`` says that rows go at that pace; what finds
-fewer or more now waits in proportion. Only the quickest answers of the last moments count: behind a
-queue all of them are slow, while a pause, a slow canary or an answer of many rows leaves quick ones
-beside it. And it is believed only where those answers took a third of the time that there is:
-latency that is no queue (a model of 60 ms, a slow store) does not grow with what is ahead.
+By Little's law that is what is in flight by what is answered a second. The rate is the one of the
+last moments, for it swings by a third from one to the next, and what an answer has waited says how
+it was when it was asked. It is known only behind a queue, where answers come as fast as they can:
+as long as one of the last moments was quick, nobody is refused. That goes as well for what is slow
+without a queue (a model of 60 ms, a slow store) beside a deadline of three or more times that.
 """
 
 from dataclasses import dataclass
@@ -14,11 +14,15 @@ QUICK_NS = 20_000_000
 WINDOW_NS = 50_000_000
 FRESH_NS = 1_000_000_000
 """After so long without an answer nothing is known."""
-PROVEN_SHARE = 0.33
-HOPELESS_SHARE = 0.6
+PROVEN_SHARE = 0.2
+"""Of the time that is left: what even the quickest of the last moments took, or nobody is
+refused."""
+HOPELESS_SHARE = 0.5
 """Of the time that is left. Less than inference's own share (0.9): its refusals come behind what it
-computes, and the pace swings by a third from moment to moment. A queue that long keeps every
-replica busy all the same."""
+computes, and the pace may halve from one moment to the next. A queue that long keeps every replica
+busy all the same."""
+_FALL = 0.5
+"""How much of a slower window is believed: answers come in batches. A faster one is, at once."""
 QUEUES_MAX = 1_000
 
 
@@ -30,36 +34,46 @@ class Queue:
     quick_ns: int = 0
     """When an answer was last quick."""
     slow_ns: int = 0
-    """When the last slow answer came; the windows count from ``_since_ns``."""
+    """When the last slow answer came; a window counts from ``_since_ns``."""
     _since_ns: int = 0
-    _took_ns: int = 0
-    _ahead: int = 1
-    _before_took_ns: int = 0
-    _before_ahead: int = 1
+    _done: int = 0
+    _quickest_ns: int = 0
+    _quickest_before_ns: int = 0
+    _rate: float = 0.0
+    """Rows a nanosecond; 0 while unknown."""
 
-    def note_slow(self, ahead: int, took_ns: int, now_ns: int) -> None:
-        """Learn from an answer that was not quick."""
+    def note_slow(self, rows: int, took_ns: int, now_ns: int) -> None:
+        """Learn from an answer that was not quick, of so many rows."""
         self.slow_ns = now_ns
-        if now_ns - self._since_ns > WINDOW_NS:
-            fresh = now_ns - self._since_ns < FRESH_NS
-            self._before_took_ns = self._took_ns if fresh else took_ns
-            self._before_ahead = self._ahead if fresh else ahead
-            self._since_ns, self._took_ns, self._ahead = now_ns, took_ns, ahead
-        elif took_ns < self._took_ns:
-            self._took_ns, self._ahead = took_ns, ahead
+        elapsed_ns = now_ns - self._since_ns
+        if elapsed_ns > WINDOW_NS:
+            if elapsed_ns < FRESH_NS:
+                self._rate = self._rate_after(elapsed_ns)
+                self._quickest_before_ns = self._quickest_ns
+            else:
+                self._rate, self._quickest_before_ns = 0.0, took_ns
+            self._since_ns, self._done, self._quickest_ns = now_ns, 0, took_ns
+        elif took_ns < self._quickest_ns:
+            self._quickest_ns = took_ns
+        self._done += rows
+
+    def _rate_after(self, elapsed_ns: int) -> float:
+        rate, latest = self._rate, self._done / elapsed_ns
+        return latest if latest > rate else rate + _FALL * (latest - rate)
 
     def is_slow(self, now_ns: int) -> bool:
         """Whether every answer of the last moments was slow, and there were some."""
         return self.slow_ns - self.quick_ns > WINDOW_NS and now_ns - self.slow_ns < FRESH_NS
 
-    def hopeless_ns(self, left_ns: int) -> int:
+    def hopeless_ns(self, left_ns: int, now_ns: int) -> int:
         """The predicted wait where it leaves too little of ``left_ns``; else 0."""
-        took_ns, ahead = self._took_ns, self._ahead
-        if self._before_took_ns < took_ns:
-            took_ns, ahead = self._before_took_ns, self._before_ahead
-        if took_ns <= PROVEN_SHARE * left_ns:
+        proven_ns = PROVEN_SHARE * left_ns
+        if self._quickest_ns <= proven_ns or self._quickest_before_ns <= proven_ns:
             return 0
-        wait_ns = took_ns * self.rows // ahead
+        rate, elapsed_ns = self._rate, now_ns - self._since_ns
+        if elapsed_ns > 2 * WINDOW_NS:
+            rate = min(rate, self._rate_after(elapsed_ns))  # it may have come to a stop
+        wait_ns = int(self.rows / rate) if rate else 0
         return wait_ns if wait_ns > HOPELESS_SHARE * left_ns else 0
 
 
@@ -80,10 +94,10 @@ class Queues:
             queue = self._queues[target] = Queue()
         return queue
 
-    def note_slow(self, target: str, ahead: int, took_ns: int, now_ns: int) -> None:
-        """Learn from an answer that was not quick."""
+    def note_slow(self, target: str, rows: int, took_ns: int, now_ns: int) -> None:
+        """Learn from an answer that was not quick, of so many rows."""
         queue = self.of(target)
-        queue.note_slow(ahead, took_ns, now_ns)
+        queue.note_slow(rows, took_ns, now_ns)
         if len(self.slow) < QUEUES_MAX:
             self.slow[target] = queue
 
@@ -96,4 +110,4 @@ class Queues:
             if now_ns - queue.slow_ns > FRESH_NS or queue.quick_ns > queue.slow_ns:
                 del self.slow[target]
             return 0
-        return queue.hopeless_ns(left_ns)
+        return queue.hopeless_ns(left_ns, now_ns)

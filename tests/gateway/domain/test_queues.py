@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -5,42 +6,63 @@ from gateway.domain.queues import FRESH_NS, QUEUES_MAX, QUICK_NS, WINDOW_NS, Que
 
 MS = 1_000_000
 NOW = 10**12
+STEP = WINDOW_NS + MS
 
 
-def behind_a_queue(rows: int = 1000, took_ms: int = 400) -> Queues:
+def behind_a_queue(rows: int = 1000, took_ms: int = 400, a_second: int = 2500) -> Queues:
+    """A queue of that many rows, answered at that rate, each after so long."""
     queues = Queues()
     for at in range(5):
-        queues.note_slow("delay", rows, took_ms * MS, NOW - (5 - at) * 40 * MS)
+        done = a_second * STEP // 10**9
+        queues.note_slow("delay", done, took_ms * MS, NOW - (4 - at) * STEP)
     queues.of("delay").rows = rows
     return queues
 
 
-def test_what_as_many_waited_too_long_for_is_hopeless() -> None:
+def test_what_would_wait_too_long_at_the_present_rate_is_hopeless() -> None:
     queues = behind_a_queue()
-    assert queues.hopeless_ns("delay", 450 * MS, NOW) == 400 * MS
-    assert queues.hopeless_ns("delay", 680 * MS, NOW) == 0
+    assert queues.hopeless_ns("delay", 450 * MS, NOW) == pytest.approx(400 * MS, rel=0.01)
+    assert queues.hopeless_ns("delay", 820 * MS, NOW) == 0
 
 
 def test_the_wait_is_in_proportion_to_what_is_ahead() -> None:
-    queues = behind_a_queue(rows=1000, took_ms=400)
+    queues = behind_a_queue()
     queues.of("delay").rows = 500
     assert queues.hopeless_ns("delay", 450 * MS, NOW) == 0
     queues.of("delay").rows = 1500
-    assert queues.hopeless_ns("delay", 900 * MS, NOW) == 600 * MS
+    assert queues.hopeless_ns("delay", 900 * MS, NOW) == pytest.approx(600 * MS, rel=0.01)
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**4), st.integers(1, 60_000))
-def test_an_empty_queue_is_never_hopeless(ahead: int, took_ms: int, left_ms: int) -> None:
-    queues = behind_a_queue(ahead, took_ms)
-    queues.of("delay").rows = 0
+def test_an_empty_queue_is_never_hopeless(a_second: int, took_ms: int, left_ms: int) -> None:
+    queues = behind_a_queue(0, took_ms, a_second)
     assert queues.hopeless_ns("delay", left_ms * MS, NOW) == 0
 
 
 @given(st.integers(1, 10**6), st.integers(0, 10**9))
 def test_a_latency_that_is_small_beside_the_deadline_is_no_queue(rows: int, more: int) -> None:
-    queues = behind_a_queue(rows=1, took_ms=60)  # a model that takes as long for many
-    queues.of("delay").rows = rows
-    assert queues.hopeless_ns("delay", 182 * MS + more, NOW) == 0
+    queues = behind_a_queue(rows, took_ms=60)  # a model that takes as long for many
+    assert queues.hopeless_ns("delay", 300 * MS + more, NOW) == 0
+
+
+def test_a_rate_that_falls_is_followed_within_moments() -> None:
+    queues = behind_a_queue(rows=500, a_second=2500)  # 200 ms
+    for at in range(1, 6):
+        queues.note_slow("delay", 25, 400 * MS, NOW + at * STEP)
+    assert queues.hopeless_ns("delay", 450 * MS, NOW + 5 * STEP) > 700 * MS
+
+
+def test_a_rate_that_rises_is_believed_at_once() -> None:
+    queues = behind_a_queue(rows=1000, a_second=2500)
+    queues.note_slow("delay", 250, 400 * MS, NOW + 1)
+    queues.note_slow("delay", 250, 400 * MS, NOW + STEP)
+    assert queues.hopeless_ns("delay", 450 * MS, NOW + STEP) == 0
+
+
+def test_a_replica_that_has_come_to_a_stop_shows_before_it_answers() -> None:
+    queues = behind_a_queue(rows=500)
+    assert queues.hopeless_ns("delay", 450 * MS, NOW) == 0
+    assert queues.hopeless_ns("delay", 450 * MS, NOW + 500 * MS) > 300 * MS
 
 
 def test_one_slow_model_refuses_no_other() -> None:
@@ -58,21 +80,23 @@ def test_quick_answers_beside_slow_ones_are_believed() -> None:
 
 def test_the_quickest_of_the_last_answers_counts() -> None:
     queues = behind_a_queue()
-    queues.note_slow("delay", 1000, 50 * MS, NOW)
-    assert queues.hopeless_ns("delay", 450 * MS, NOW) == 0
+    queues.note_slow("delay", 1000, 50 * MS, NOW + 1)
+    assert queues.hopeless_ns("delay", 450 * MS, NOW + 1) == 0
+    queues.note_slow("delay", 100, 400 * MS, NOW + STEP)
+    assert queues.hopeless_ns("delay", 450 * MS, NOW + STEP) == 0
 
 
 def test_what_was_learned_is_forgotten() -> None:
     queues = behind_a_queue()
-    assert queues.hopeless_ns("delay", 1, NOW + FRESH_NS) == 0
+    assert queues.hopeless_ns("delay", 1, NOW + FRESH_NS + MS) == 0
     assert queues.slow == {}
 
 
-def test_a_first_slow_answer_after_a_pause_counts_alone() -> None:
+def test_a_first_slow_answer_after_a_pause_says_nothing_of_the_rate() -> None:
     queue = Queue(rows=10)
     queue.note_slow(1000, 30 * MS, NOW)
     queue.note_slow(10, 400 * MS, NOW + 2 * FRESH_NS)
-    assert queue.hopeless_ns(450 * MS) == 400 * MS
+    assert queue.hopeless_ns(450 * MS, NOW + 2 * FRESH_NS) == 0
 
 
 def test_names_are_bounded() -> None:
