@@ -1,6 +1,7 @@
 """How fast rows are answered, and so how long one that arrives now would wait."""
 
 _WINDOW_NS = 50_000_000
+"""Rows are answered in batches: a window that holds two of them more or less says little."""
 _QUEUEING_S = 0.05
 _SHARE = 0.3
 
@@ -10,8 +11,7 @@ class Pace:
 
     By Little's law a row that finds ``pending`` rows before it waits pending / rate. The rate goes
     up with every faster window, and down only in windows that queued for 50 ms or more: a quiet
-    hour must not make the next burst look hopeless. It goes down slowly, for rows are answered in
-    batches, and a window holds one more or one less.
+    hour must not make the next burst look hopeless.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Pace:
         if queued and not self.proven:
             self.proven, self._rate = True, rate
         elif rate > self._rate or queued:
-            self._rate += (_SHARE if rate < self._rate else 1.0) * (rate - self._rate)
+            self._rate += (_SHARE if self._rate else 1.0) * (rate - self._rate)
 
     def wait_s(self, rows: int = 0) -> float:
         """Predicted seconds until ``rows`` rows that arrive now are answered; 0 before anything

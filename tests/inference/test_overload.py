@@ -45,9 +45,9 @@ def test_an_idle_replica_predicts_no_wait() -> None:
 
 def test_what_never_queued_refuses_nobody() -> None:
     pace = Pace()
-    for turn in range(100):  # latency, not load: one row at a time, each 30 ms
-        pace.accept(1, turn * 40_000_000)
-        pace.answer(1, turn * 40_000_000 + 30_000_000)
+    for turn in range(100):  # latency, not load: one row at a time, each 60 ms
+        pace.accept(1, turn * 80_000_000)
+        pace.answer(1, turn * 80_000_000 + 60_000_000)
     assert pace.wait_s(1_000) > 20
     assert not pace.late(1_000, 0.1)
 
