@@ -1,7 +1,7 @@
 """How fast rows are answered, and so how long one that arrives now would wait."""
 
 _WINDOW_NS = 50_000_000
-"""Rows are answered in batches: a window that holds two of them more or less says little."""
+"""Rows are answered in batches: a shorter window holds one of them more or less by chance."""
 _QUEUEING_S = 0.05
 _SHARE = 0.3
 
