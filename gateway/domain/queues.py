@@ -17,7 +17,7 @@ FRESH_NS = 1_000_000_000
 PROVEN_SHARE = 0.2
 """Of the time that is left: what even the quickest of the last moments took, or nobody is
 refused."""
-HOPELESS_SHARE = 0.5
+HOPELESS_SHARE = 0.4
 """Of the time that is left. Less than inference's own share (0.9): its refusals come behind what it
 computes, and the pace may halve from one moment to the next. A queue that long keeps every replica
 busy all the same."""

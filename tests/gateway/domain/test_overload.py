@@ -1,0 +1,103 @@
+"""The gateway's forecast and a replica's own admission together, at twice what can be done.
+
+A replica answers ten requests at a time, each of 100 rows; how long one takes swings about 1 ms
+with a standard deviation of ``swing`` (of its logarithm) and is forgotten within 0.2 s.
+"""
+
+import math
+import random
+from collections import deque
+from dataclasses import dataclass, field
+
+import pytest
+
+from gateway.domain.queues import QUICK_NS, Queues
+from inference.domain.pace import Pace
+
+MS = 1_000_000
+DEADLINE_NS, REQUEST_NS, ROWS, BATCH = 500 * MS, 1 * MS, 100, 10
+REPLICAS_SHARE = 0.9
+
+
+@dataclass
+class Overload:
+    """Twenty simulated seconds; the counts are requests."""
+
+    swing: float
+    seed: int
+    answered: int = 0
+    refused_early: int = 0
+    refused_late: int = 0
+    too_late: int = 0
+    worked_ns: int = 0
+    wanted_ns: int = 20_000 * MS
+    queues: Queues = field(default_factory=Queues)
+    pace: Pace = field(default_factory=Pace)
+    unread: deque[int] = field(default_factory=deque)
+    waiting: deque[int] = field(default_factory=deque)
+
+    def run(self) -> "Overload":
+        rng = random.Random(self.seed)
+        now_ns, due_ns, done_ns, state = 0, 0, 0, 0.0
+        batch: list[int] = []
+        while now_ns < self.wanted_ns:
+            if batch and done_ns <= due_ns:
+                now_ns = done_ns
+                self._answer(batch, now_ns)
+                batch = []
+            else:
+                kept = math.exp((now_ns - due_ns) / (200 * MS))
+                state = kept * state + math.sqrt(1 - kept**2) * rng.gauss(0, 1)
+                now_ns = due_ns
+                self._arrive(now_ns)
+                due_ns += int(rng.expovariate(2 / REQUEST_NS))
+            if not batch:
+                batch = self._take(now_ns)
+                took_ns = int(len(batch) * REQUEST_NS * math.exp(self.swing * state))
+                self.worked_ns += took_ns
+                done_ns = now_ns + took_ns
+        return self
+
+    def _arrive(self, now_ns: int) -> None:
+        if self.queues.slow and self.queues.hopeless_ns("m", DEADLINE_NS, now_ns):
+            self.refused_early += 1
+        else:
+            self.queues.of("m").rows += ROWS
+            self.unread.append(now_ns)
+
+    def _take(self, now_ns: int) -> list[int]:
+        while self.unread:
+            came_ns = self.unread.popleft()
+            left_ns = DEADLINE_NS - (now_ns - came_ns)
+            if self.pace.pending and self.pace.late(ROWS, REPLICAS_SHARE * left_ns / 1e9):
+                self.refused_late += 1
+                self.queues.of("m").rows -= ROWS
+            else:
+                self.pace.accept(ROWS, now_ns)
+                self.waiting.append(came_ns)
+        return [self.waiting.popleft() for _ in range(min(BATCH, len(self.waiting)))]
+
+    def _answer(self, batch: list[int], now_ns: int) -> None:
+        queue = self.queues.of("m")
+        for came_ns in batch:
+            self.pace.answer(ROWS, now_ns)
+            queue.rows -= ROWS
+            took_ns = now_ns - came_ns
+            self.answered += took_ns <= DEADLINE_NS
+            self.too_late += took_ns > DEADLINE_NS
+            if took_ns < QUICK_NS:
+                queue.quick_ns = now_ns
+            else:
+                self.queues.note_slow("m", ROWS, took_ns, now_ns)
+
+
+@pytest.mark.parametrize("swing", [0.0, 0.15, 0.3])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_at_twice_the_capacity_who_is_taken_is_answered_and_who_is_not_knows_at_once(
+    swing: float, seed: int
+) -> None:
+    seen = Overload(swing, seed).run()
+    assert seen.refused_early > 10_000
+    assert seen.refused_late < 0.002 * seen.refused_early
+    assert seen.too_late < 0.002 * seen.answered
+    assert seen.worked_ns > 0.99 * seen.wanted_ns
