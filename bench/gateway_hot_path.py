@@ -31,6 +31,7 @@ from gateway.domain.envelope import Envelope, read_envelope
 from gateway.domain.gcra import Grant, Policy
 from gateway.domain.head import HeadLimits
 from gateway.domain.keys import KeyRecord, mint_key
+from gateway.infer import Infer
 from gateway.limit import Limit
 from gateway.predict import Predict
 from kit.clock import SystemClock
@@ -263,6 +264,7 @@ def _hot(tasks: TaskOwner) -> tuple[str, Callable[[], asyncio.BaseProtocol]]:
 
     edge = Edge(
         Predict(admission, replicas, off_loop, 1 << 18),
+        Infer(admission, replicas, 1 << 22),
         HeadLimits(),
         EdgeTimes(),
         SystemClock(),

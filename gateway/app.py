@@ -87,13 +87,14 @@ def build(settings: GatewaySettings, clock: Clock | None = None) -> Gateway:
         return await loop.run_in_executor(parts.parser, read_envelope, body)
 
     predict = Predict(admission, parts.replicas, off_loop, settings.inline_bytes_max)
-    edge = _edge(settings, predict, clock)
+    infer = Infer(admission, parts.replicas, PREDICT_BYTES_MAX)
+    edge = _edge(settings, predict, infer, clock)
     app = _app(settings, clock, parts, edge)
     app.add_middleware(
         Door,
         predict=predict,
         once=Once(admission, predict, KeptRedis(parts.limit_redis)),
-        infer=Infer(admission, parts.replicas, PREDICT_BYTES_MAX),
+        infer=infer,
         forward=Forward(admission, parts.upstreams),
         service_token=settings.service_token.get_secret_value(),
         log_access=edge.log_access,
@@ -132,9 +133,10 @@ def _parts(settings: GatewaySettings, clock: Clock) -> _Parts:
     )
 
 
-def _edge(settings: GatewaySettings, predict: Predict, clock: Clock) -> Edge:
+def _edge(settings: GatewaySettings, predict: Predict, infer: Infer, clock: Clock) -> Edge:
     return Edge(
         predict,
+        infer,
         HeadLimits(
             settings.line_bytes_max,
             settings.header_bytes_max,

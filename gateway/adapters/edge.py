@@ -1,4 +1,4 @@
-"""What all connections of the edge share: limits, the verb behind the fast lane, the sweep."""
+"""What all connections of the edge share: limits, the verbs behind the fast lane, the sweep."""
 
 import contextvars
 import os
@@ -15,6 +15,7 @@ from contracts.frames import is_sampled
 from contracts.problems import PROBLEM_MEDIA_TYPE, ProblemCode
 from gateway.domain.exchange import Question, Reply, trace_of
 from gateway.domain.head import Fault, HeadLimits
+from gateway.domain.open_inference import InferHead
 from gateway.metrics import CONNECTIONS, REFUSED, REQUESTS
 from kit.clock import Clock
 from kit.logs import LineBudget, get_logger
@@ -55,6 +56,7 @@ class Edge:
     def __init__(
         self,
         predict: Callable[[Question], Awaitable[Reply]],
+        infer: Callable[[Question, InferHead], Awaitable[Reply]],
         limits: HeadLimits,
         times: EdgeTimes,
         clock: Clock,
@@ -64,6 +66,7 @@ class Edge:
         fast_lane: bool = True,
     ) -> None:
         self.predict = predict
+        self.infer = infer
         self.limits = limits
         self.times = times
         self.fast_lane = fast_lane
@@ -120,18 +123,28 @@ class Edge:
         """The answer to what is not even a request; the connection closes after it."""
         code, detail = fault
         request_id = secrets.token_hex(16)
-        problem = Problem(code, detail)
         REFUSED.add((code.value,))
         REQUESTS.add(("edge", code.status))
-        headers = problem.headers()
-        if target.startswith(b"/v2"):
-            body = orjson.dumps({"error": detail})
-            headers["content-type"] = "application/json"
-        else:
-            body = problem_body(problem, request_id)
-            headers["content-type"] = PROBLEM_MEDIA_TYPE
-        pairs = tuple((name.encode(), value.encode()) for name, value in headers.items())
-        return self.render(Reply(code.status, body, pairs), request_id, default, keep_alive=False)
+        reply = _fault_reply(Problem(code, detail), request_id, target)
+        return self.render(reply, request_id, default, keep_alive=False)
+
+    @staticmethod
+    def failure(request_id: str, path: str) -> Reply:
+        """The answer to a call that failed by our fault."""
+        return _fault_reply(OURS, request_id, path.encode(), path)
+
+
+def _fault_reply(problem: Problem, request_id: str, target: bytes, instance: str = "") -> Reply:
+    """A problem, or an error text where the Open Inference Protocol is spoken."""
+    headers = problem.headers()
+    if target.startswith(b"/v2"):
+        body = orjson.dumps({"error": problem.detail})
+        headers["content-type"] = "application/json"
+    else:
+        body = problem_body(problem, request_id, instance)
+        headers["content-type"] = PROBLEM_MEDIA_TYPE
+    pairs = tuple((name.encode(), value.encode()) for name, value in headers.items())
+    return Reply(problem.code.status, body, pairs)
 
 
 def _request_ids(clock: Clock) -> Iterator[str]:

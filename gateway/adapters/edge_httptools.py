@@ -1,8 +1,9 @@
 """The edge: uvicorn's protocol on httptools with limits on everything, and a fast lane.
 
 Stock uvicorn bounds neither heads nor idle or slow connections, and middleware comes too late for
-that. The fast lane takes ``POST /predict`` from the parser to the verb without an ASGI scope:
-what is special (pipelining, Expect, a slow reader) goes the ordinary way.
+that. The fast lane takes ``POST /predict`` and the Open Inference Protocol's ``infer`` from the
+parser to the verb without an ASGI scope: what is special (pipelining, Expect, a slow reader) goes
+the ordinary way.
 """
 
 import asyncio
@@ -13,16 +14,17 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from contracts.problems import ProblemCode
-from gateway.adapters.edge import FULL, OURS, SLOW_BODY, SLOW_HEAD, UNREADABLE, Edge
+from gateway.adapters.edge import FULL, SLOW_BODY, SLOW_HEAD, UNREADABLE, Edge
 from gateway.adapters.known_head import KnownHead
+from gateway.adapters.lane import SPECIAL, LaneCycle, infer_head_of, is_plain_infer, is_predict
 from gateway.domain.access import CONTROL_BYTES_MAX, PREDICT_BYTES_MAX, rule_for
-from gateway.domain.exchange import Preamble, Question, Reply, preamble_of
+from gateway.domain.exchange import Preamble, Question, preamble_of
 from gateway.domain.head import Fault, fault_in_head
+from gateway.domain.open_inference import InferHead
 from gateway.metrics import PREDICT_SECONDS, REQUESTS
 from kit.errand import Errand
 from kit.logs import get_logger
 from kit.one_write import Gathering
-from kit.problems import problem_body
 
 _log = get_logger(__name__)
 
@@ -42,16 +44,6 @@ LINGER_BYTES_MAX = 64 * 1024 * 1024
 
 class _Refused(Exception):
     """Leaves the parser; the connection is closing."""
-
-
-class _LaneCycle:
-    """Stands where uvicorn expects the request in progress."""
-
-    def __init__(self) -> None:
-        self.response_complete = True
-        self.disconnected = False
-        self.keep_alive = True
-        self.message_event = asyncio.Event()
 
 
 class EdgeProtocol(HttpToolsProtocol):
@@ -76,10 +68,12 @@ class EdgeProtocol(HttpToolsProtocol):
         self.known_head: KnownHead | None = None
         self.gathering: Gathering
         """For ASGI answers: their heads and bodies leave in one write."""
-        self.lane = _LaneCycle()
+        self.lane = LaneCycle()
         self.lane_errand: Errand | None = None
         self.lane_fields: dict[bytes, bytes] | None = None
         self.lane_parts: list[bytes] = []
+        self.lane_infer: InferHead | None = None
+        """Of what ``lane_fields`` are of; None: a prediction."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -130,13 +124,13 @@ class EdgeProtocol(HttpToolsProtocol):
                 self._refuse((ProblemCode.CONTENT_TOO_LARGE, "Chunks of more framing than body."))
 
     def _take_known(self, known: KnownHead, data: bytes) -> bool:
-        """Whether this is another prediction under the last one's head, in the fast lane."""
+        """Whether this is another call under the last one's head, in the fast lane."""
         if self.reading != _IDLE or self.flow.write_paused or self._answering():
             return False
         body = known.body_in(data)
         if body is None:
             return False
-        self._begin(known.preamble, body, keep_alive=True)
+        self._begin(known.preamble, body, known.infer, keep_alive=True)
         return True
 
     def on_message_begin(self) -> None:
@@ -167,34 +161,31 @@ class EdgeProtocol(HttpToolsProtocol):
         self.reading = _BODY
 
     def _take_lane(self, fields: dict[bytes, bytes]) -> bool:
-        """Whether this is a plain ``POST /predict`` that the fast lane answers."""
+        """Whether this is a plain call that the fast lane answers."""
+        infer = self.url.startswith(b"/v2/")
         if (
-            not self.url.startswith(b"/predict")
+            not (is_plain_infer(self.url) if infer else is_predict(self.url))
             or len(fields) != len(self.headers)
             or len(fields) > self.edge.limits.headers_max
             or self.chunk.find(b"\r\n\r\n", 0, QUICK_HEAD_BYTES) < 0
             or fields.get(b"host") != self.known_host
-            or b"transfer-encoding" in fields
-            or b"expect" in fields
-            or b"content-encoding" in fields
-            or b"idempotency-key" in fields
-            or b"upgrade" in fields
+            or not SPECIAL.isdisjoint(fields)
             or self.flow.write_paused
             or not self.edge.fast_lane
             or self._answering()
+            or self.parser.get_method() != b"POST"
+            or self.parser.get_http_version() != "1.1"
         ):
             return False
-        rest = self.url[8:]
-        if (rest and not rest.startswith(b"?")) or self.parser.get_method() != b"POST":
-            return False
         length = fields.get(b"content-length", b"")
-        if not length.isdigit() or len(length) > 7 or self.parser.get_http_version() != "1.1":
-            return False
-        if int(length) > PREDICT_BYTES_MAX:
+        if not length.isdigit() or len(length) > 7 or int(length) > PREDICT_BYTES_MAX:
             return False
         self.lane_fields = fields
+        self.lane_infer = infer_head_of(self.url, fields) if infer else None
         self.body_bytes_max = PREDICT_BYTES_MAX
         self.body_s_max = 30.0
+        if infer and not self.draining:
+            self.idle_s_max = self.edge.times.idle_v2_s_max
         return True
 
     def _take_road(self, fields: dict[bytes, bytes]) -> None:
@@ -243,35 +234,41 @@ class EdgeProtocol(HttpToolsProtocol):
         self.lane_fields = None
         parts, self.lane_parts = self.lane_parts, []
         body = parts[0] if len(parts) == 1 else b"".join(parts)
-        preamble = preamble_of(fields, self.url[9:])
+        preamble = preamble_of(fields, self.url.partition(b"?")[2])
         keep_alive = self.parser.should_keep_alive()
+        infer = self.lane_infer
         if keep_alive and preamble.lasting:
-            self.known_head = KnownHead.of(chunk, body, preamble)
-        self._begin(preamble, body, keep_alive=keep_alive)
+            self.known_head = KnownHead.of(chunk, body, preamble, infer)
+        self._begin(preamble, body, infer, keep_alive=keep_alive)
 
-    def _begin(self, preamble: Preamble, body: bytes, *, keep_alive: bool) -> None:
+    def _begin(
+        self, preamble: Preamble, body: bytes, infer: InferHead | None, *, keep_alive: bool
+    ) -> None:
         lane = self.lane
         lane.response_complete = False
         lane.keep_alive = keep_alive and not self.draining
         self.cycle = lane  # type: ignore[assignment]  # has what uvicorn reads of a cycle
         question = Question(next(self.edge.request_ids), preamble, body)
-        self.lane_errand = Errand(self._answer(question), self.loop, self.edge.context)
+        self.lane_errand = Errand(self._answer(question, infer), self.loop, self.edge.context)
 
     # Answering
 
-    async def _answer(self, question: Question) -> None:
+    async def _answer(self, question: Question, infer: InferHead | None) -> None:
         began_ns = time.perf_counter_ns()
+        edge, path = self.edge, "/predict" if infer is None else infer.path
         try:
-            reply = await self.edge.predict(question)
+            if infer is None:
+                reply = await edge.predict(question)
+            else:
+                reply = await edge.infer(question, infer)
         except Exception:  # noqa: BLE001 - the edge answers whatever happens
-            _log.exception("request_failed", request_id=question.request_id, path="/predict")
-            body = problem_body(OURS, question.request_id, "/predict")
-            headers = tuple((k.encode(), v.encode()) for k, v in OURS.headers().items())
-            reply = Reply(500, body, headers)
+            _log.exception("request_failed", request_id=question.request_id, path=path)
+            reply = edge.failure(question.request_id, path)
         seconds = (time.perf_counter_ns() - began_ns) / 1e9
-        PREDICT_SECONDS.observe(seconds)
-        REQUESTS.add(("predict", reply.status))
-        self.edge.log_access(reply.status, question, "/predict", seconds)
+        if infer is None:
+            PREDICT_SECONDS.observe(seconds)
+        REQUESTS.add(("predict" if infer is None else "infer", reply.status))
+        edge.log_access(reply.status, question, path, seconds)
         lane = self.lane
         lane.response_complete = True
         if self.transport.is_closing():

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 Headers = tuple[tuple[bytes, bytes], ...]
 JSON_HEADERS: Headers = ((b"content-type", b"application/json"),)
@@ -74,6 +75,7 @@ def trace_of(given: bytes | None, request_id: str) -> str:
     return f"{given[:36].decode()}{request_id[16:]}{given[52:].decode()}"
 
 
+@lru_cache(maxsize=1024)  # few differ: the length of a tensor's JSON part, mostly
 def parse_lines(lines: bytes) -> Headers:
     """``name: value`` lines as pairs; none means JSON."""
     if not lines:

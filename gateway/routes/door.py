@@ -17,8 +17,9 @@ from gateway.adapters.edge import OURS
 from gateway.admit import problem_reply
 from gateway.domain.access import OPEN, Rule, brings_no_body, methods_of, rule_for, scope_for
 from gateway.domain.exchange import Question, Reply, preamble_of
+from gateway.domain.open_inference import infer_head
 from gateway.forward import Forward, caller_headers, passes
-from gateway.infer import Infer, InferQuestion, error_reply
+from gateway.infer import Infer, error_reply
 from gateway.metrics import REQUESTS
 from gateway.once import Once
 from gateway.predict import Predict
@@ -112,8 +113,8 @@ class Door:
         elif rule.service == "inference":
             question.body = await _whole(receive, rule.body_bytes_max)
             asked_for = "GET" if method == "HEAD" else method  # the server leaves the body out
-            asked = InferQuestion(question, asked_for, path, _target(scope), _texts(scope), needed)
-            await _answer(send, await self._infer(asked), question, "infer")
+            head = infer_head(asked_for, path, _target(scope), _texts(scope), needed)
+            await _answer(send, await self._infer(question, head), question, "infer")
         elif rule.service == "gateway":
             await self._own(scope, receive, send, question, needed)
         else:

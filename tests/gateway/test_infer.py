@@ -148,6 +148,14 @@ def test_rows_are_the_largest_first_dimension_told() -> None:
     assert rows_in(b'{"shape":[9999999]}') == 10_000
 
 
+def test_only_the_json_part_says_how_many_rows() -> None:
+    head = b'{"inputs":[{"shape":[3,4]}]}'
+    for tail in (b"", b'{"shape":[900]}'):
+        assert rows_in(head + tail, len(head)) == 3
+    assert rows_in(head + b'{"shape":[900]}', 10_000) == 900  # no such length: all of it may count
+    assert rows_in(head, 0) == 1
+
+
 def test_an_escaped_name_is_no_way_around_the_cost() -> None:
     tensor = b'"name":"x\\"y","datatype":"UINT8","data":[1]'
     for name in (b'"sh\\u0061pe"', b'"\\u0073hape"', b'"shap\\u0065"'):
