@@ -72,7 +72,7 @@ class Queue:
             return 0
         rate, elapsed_ns = self._rate, now_ns - self._since_ns
         if elapsed_ns > 2 * WINDOW_NS:
-            rate = min(rate, self._rate_after(elapsed_ns))  # it may have come to a stop
+            rate = min(rate, self._done / elapsed_ns)  # it may have come to a stop
         wait_ns = int(self.rows / rate) if rate else 0
         return wait_ns if wait_ns > HOPELESS_SHARE * left_ns else 0
 

@@ -62,7 +62,7 @@ def test_a_rate_that_rises_is_believed_at_once() -> None:
 def test_a_replica_that_has_come_to_a_stop_shows_before_it_answers() -> None:
     queues = behind_a_queue(rows=400)
     assert queues.hopeless_ns("delay", 450 * MS, NOW) == 0
-    assert queues.hopeless_ns("delay", 450 * MS, NOW + 500 * MS) > 240 * MS
+    assert queues.hopeless_ns("delay", 450 * MS, NOW + 500 * MS) > 1_000 * MS
 
 
 def test_one_slow_model_refuses_no_other() -> None:
