@@ -21,6 +21,9 @@ from urllib.parse import urlsplit
 
 CALLERS_MAX = 4096
 CONNECT_S_MAX = 5.0
+ACCEPTED_S = 0.0003
+"""A connection: a server takes so long to begin one, and its first requests shall not wait for the
+beginnings of others."""
 READ_BYTES = 256 * 1024
 LOOK_S = 0.05
 """The longest sleep: progress is shown, and the end seen, so often at least."""
@@ -159,6 +162,7 @@ class _Run:
             self._callers.add(caller)
             self._idle.append(caller)
             self._selector.register(caller.socket, selectors.EVENT_READ, caller)
+        time.sleep(callers * ACCEPTED_S)
 
     def _begin(self, now_s: float) -> None:
         if self._rate is not None:
