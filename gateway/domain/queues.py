@@ -4,7 +4,7 @@ By Little's law that is what is in flight by what is answered a second. The rate
 last moments, for it swings by a third from one to the next, and what an answer has waited says how
 it was when it was asked. It is known only behind a queue, where answers come as fast as they can:
 as long as one of the last moments was quick, nobody is refused. That goes as well for what is slow
-without a queue (a model of 60 ms, a slow store) beside a deadline of three or more times that.
+without a queue (a model of 60 ms, a slow store) beside a deadline of five or more times that.
 """
 
 from dataclasses import dataclass
