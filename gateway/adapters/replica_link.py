@@ -115,6 +115,8 @@ class ReplicaLink(asyncio.Protocol):
         held = self._held.pop(frame_id, None) is not None
         if self._forget(frame_id) is not None and not held and self._transport is not None:
             self._write(pack_signal(FrameKind.CANCEL, frame_id))
+        if not self.usable:
+            self._close_when_answered()
 
     def expire(self, now_ns: int) -> int:
         """End what is past its deadline with ``TimeoutError``; how many that were."""
@@ -166,7 +168,9 @@ class ReplicaLink(asyncio.Protocol):
         self._reader = FrameReader()
         self._lost.clear()
         self._behind_since_s = None
-        self.usable = True
+        self.usable = not self.leaving
+        if self.leaving:  # its address went while it connected
+            self._transport.close()
 
     def pause_writing(self) -> None:
         self._behind_since_s = self._loop.time()
@@ -206,6 +210,7 @@ class ReplicaLink(asyncio.Protocol):
 
     def _close_when_answered(self) -> None:
         if not self._pending and self._transport is not None:
+            self._flush()
             self._transport.close()
 
     def connection_lost(self, _: Exception | None) -> None:

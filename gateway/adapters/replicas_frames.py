@@ -7,7 +7,7 @@ addresses (a headless service) is many replicas, and is resolved again every few
 import asyncio
 import math
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
 from contracts.frames import Answer, Ask, FrameKind
@@ -25,6 +25,15 @@ LATE_S = 0.002
 _NEVER = 1 << 63
 BUDGET_MAX = 20.0
 """Second tries that may be saved up."""
+LookUp = Callable[[str, int], Awaitable[set[str]]]
+"""(name, port) → the IP addresses behind it now. Raises ``OSError``: nobody could be asked."""
+
+
+async def system_look_up(name: str, port: int) -> set[str]:
+    """What the machine's resolver says (``LookUp``)."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    return {str(entry[4][0]) for entry in found}
 
 
 class ReplicasFrames:
@@ -39,6 +48,7 @@ class ReplicasFrames:
         bytes_max: int,
         retry_budget: float,
         resolve_s: float,
+        look_up: LookUp = system_look_up,
     ) -> None:
         self._targets = tuple(targets)
         self._clock = clock
@@ -47,7 +57,12 @@ class ReplicasFrames:
         self._retry_budget = retry_budget
         self._resolve_s = resolve_s
         self._budget = BUDGET_MAX
+        self._look_up = look_up
+        self._found: dict[str, set[str]] = {}
+        """What each name was last."""
         self._links: dict[str, ReplicaLink] = {}
+        self._leaving: set[ReplicaLink] = set()
+        """No longer among the addresses, but asks are open on them."""
         self.queues = Queues()
         self._tasks = TaskOwner()
         self._due_ns = _NEVER
@@ -66,7 +81,7 @@ class ReplicasFrames:
         """Close every connection."""
         if self._timer is not None:
             self._timer.cancel()
-        for link in self._links.values():
+        for link in self._every():
             link.abort()
         await self._tasks.stop()
 
@@ -183,11 +198,11 @@ class ReplicasFrames:
 
     def _expire(self) -> None:
         now_ns = self._clock.monotonic_ns()
-        for link in self._links.values():
+        for link in self._every():
             if link.expire(now_ns) and link.eject(now_ns):
                 REPLICA_EJECTIONS.inc()
         self._timer, self._due_ns = None, _NEVER
-        dues = [link.next_due_ns for link in self._links.values() if link.next_due_ns]
+        dues = [link.next_due_ns for link in self._every() if link.next_due_ns]
         if dues:
             self._look_at(min(dues))
 
@@ -200,21 +215,24 @@ class ReplicasFrames:
             link = self._links[address] = ReplicaLink(address, loop)
             self._tasks.start(f"replica {address}", link.keep_connected, restart=True)
         for address in self._links.keys() - addresses:
-            self._links.pop(address).leave()
+            link = self._links.pop(address)
+            link.leave()
+            self._leaving.add(link)
+        self._leaving = {link for link in self._leaving if link.items}
+
+    def _every(self) -> tuple[ReplicaLink, ...]:
+        return (*self._links.values(), *self._leaving)
 
     async def _addresses(self, target: str) -> set[str]:
         parts = urlsplit(target)
         if parts.scheme == "unix":
             return {target}
-        known = {address for address in self._links if address.endswith(f":{parts.port}")}
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(
-                parts.hostname, parts.port, type=socket.SOCK_STREAM
-            )
-        except OSError:
-            return known  # the name server is away; the replicas may not be
-        hosts = {str(entry[4][0]) for entry in found}
-        return {
+            hosts = await self._look_up(parts.hostname or "", parts.port or 0)
+        except OSError:  # the name server is away; the replicas may not be
+            return self._found.get(target, set())
+        found = self._found[target] = {
             f"tcp://[{host}]:{parts.port}" if ":" in host else f"tcp://{host}:{parts.port}"
             for host in hosts
         }
+        return found

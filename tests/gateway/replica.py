@@ -41,12 +41,16 @@ def echo(kind: int, ask: Ask) -> Answer:
 
 
 class FakeReplica:
-    """Listens on a unix socket. Counts what it was asked and what was cancelled."""
+    """Listens on a unix socket, or a TCP address. Counts what it was asked and what was cancelled.
 
-    def __init__(self, path: Path, rule: Rule = echo) -> None:
-        self.address = f"unix://{path}"
-        self._path = path
+    While it ``holds`` it answers nothing; ``let_go`` answers what it has held.
+    """
+
+    def __init__(self, at: Path | tuple[str, int], rule: Rule = echo) -> None:
+        self.address = f"unix://{at}" if isinstance(at, Path) else f"tcp://{at[0]}:{at[1]}"
+        self._at = at
         self.rule = rule
+        self.holds = False
         self.asked: list[Ask] = []
         self.reads: list[int] = []
         """Frames that each read brought."""
@@ -55,11 +59,20 @@ class FakeReplica:
         """How long each answer takes."""
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._held: list[tuple[asyncio.StreamWriter, int, int, Ask]] = []
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._writers)
 
     async def start(self) -> None:
         """Listen."""
-        self._path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, self._path)
+        if isinstance(self._at, Path):
+            self._at.unlink(missing_ok=True)
+            self._server = await asyncio.start_unix_server(self._serve, self._at)
+        else:
+            self._server = await asyncio.start_server(self._serve, *self._at)
 
     async def stop(self) -> None:
         """Die: the listener and every connection."""
@@ -67,7 +80,8 @@ class FakeReplica:
         self._server.close()
         for writer in self._writers:
             writer.transport.abort()
-        self._path.unlink(missing_ok=True)
+        if isinstance(self._at, Path):
+            self._at.unlink(missing_ok=True)
         await asyncio.sleep(0)
 
     def go_away(self) -> None:
@@ -96,6 +110,18 @@ class FakeReplica:
             return
         ask = unpack_ask(payload)
         self.asked.append(ask)
+        if self.holds:
+            self._held.append((writer, kind, frame_id, ask))
+        else:
+            self._answer(writer, kind, frame_id, ask)
+
+    def let_go(self) -> None:
+        """Answer what was held, and hold no more."""
+        self.holds, held, self._held = False, self._held, []
+        for each in held:
+            self._answer(*each)
+
+    def _answer(self, writer: asyncio.StreamWriter, kind: int, frame_id: int, ask: Ask) -> None:
         answer = self.rule(kind, ask)
         if answer is not None:
             loop = asyncio.get_running_loop()

@@ -4,24 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from contracts.frames import Answer, Ask, FrameKind
+from contracts.frames import Answer, FrameKind
 from contracts.problems import ProblemCode
 from gateway.adapters.replicas_frames import BUDGET_MAX, ReplicasFrames
 from kit.clock import SystemClock
 from kit.deadline import Deadline
 from kit.problems import Problem
+from tests.gateway.adapters.asking import ask, named, refused, send
 from tests.gateway.replica import FakeReplica
 from tests.polling import until
 
 Connect = Callable[..., ReplicasFrames]
-
-
-def ask(body: bytes = b"{}") -> Ask:
-    return Ask(1000, b"0" * 16, "delay", "ann", "", b"", body)
-
-
-def named(name: bytes, *, retryable: bool = False) -> Callable[[int, Ask], Answer]:
-    return lambda kind, asked: Answer(503 if retryable else 200, name, retryable)
 
 
 @pytest.fixture
@@ -50,16 +43,6 @@ async def connect() -> AsyncIterator[Connect]:
         await pool.stop()
 
 
-async def send(pool: ReplicasFrames, rows: int = 1, *, limit_ms: float = 2000) -> Answer:
-    return await pool.ask(FrameKind.PREDICT, ask(), rows, Deadline.after_ms(limit_ms))
-
-
-async def refused(pool: ReplicasFrames, **options: float) -> ProblemCode:
-    with pytest.raises(Problem) as caught:
-        await send(pool, **options)  # type: ignore[arg-type]
-    return caught.value.code
-
-
 async def test_the_least_busy_replica_is_asked(
     connect: Connect, two: tuple[FakeReplica, FakeReplica]
 ) -> None:
@@ -83,23 +66,19 @@ async def test_the_least_busy_replica_is_asked(
 async def test_one_dead_replica_is_nobodys_business(
     connect: Connect, two: tuple[FakeReplica, FakeReplica]
 ) -> None:
+    dies, lives = two
     pool = connect(*two)
     await pool.start()
     await until(lambda: pool.up == 2)
-    two[0].rule = two[1].rule = lambda kind, asked: None
+    dies.holds = lives.holds = True
     asked = [asyncio.ensure_future(send(pool)) for _ in range(10)]
-    await until(lambda: len(two[0].asked) + len(two[1].asked) == 10)
-    two[1].rule = named(b"b")
-    await two[0].stop()
-    done = await asyncio.wait_for(asyncio.gather(*asked[:0]), 1)
-    assert done == []
-    await until(lambda: len(two[1].asked) == 10)
-    late = [each for each in asked if each.done()]
-    assert [each.result().body for each in late] == [b"b"] * 5
-    for each in asked:
-        each.cancel()
-    await asyncio.gather(*asked, return_exceptions=True)
-    await two[0].start()
+    await until(lambda: (len(dies.asked), len(lives.asked)) == (5, 5))
+    await dies.stop()
+    await until(lambda: len(lives.asked) == 10)
+    lives.let_go()
+    assert [(await each).body for each in asked] == [b"b"] * 10
+    assert {(await send(pool)).body for _ in range(5)} == {b"b"}
+    await dies.start()
     await until(lambda: pool.up == 2)
 
 
@@ -174,14 +153,39 @@ async def test_a_silent_replica_is_put_aside(
 async def test_a_replica_that_drains_gets_nothing_new_and_answers_the_rest(
     connect: Connect, two: tuple[FakeReplica, FakeReplica]
 ) -> None:
+    draining, other = two
+    pool = connect(*two)
+    await pool.start()
+    await until(lambda: pool.up == 2)
+    draining.holds = other.holds = True
+    open_asks = [asyncio.ensure_future(send(pool)) for _ in range(4)]
+    await until(lambda: (len(draining.asked), len(other.asked)) == (2, 2))
+    other.let_go()
+    draining.go_away()
+    await until(lambda: pool.up == 1)
+    assert {(await send(pool)).body for _ in range(10)} == {b"b"}
+    assert (draining.connections, draining.cancelled, len(draining.asked)) == (1, 0, 2)
+    draining.let_go()
+    assert sorted([(await each).body for each in open_asks]) == [b"a", b"a", b"b", b"b"]
+    # Then that connection closes, and it connects anew, to whoever listens there now.
+    await until(lambda: pool.up == 2)
+    assert {(await send(pool, 1000)).body for _ in range(10)} <= {b"a", b"b"}
+    assert draining.connections == 1
+
+
+async def test_a_replica_that_drains_is_left_when_its_last_ask_is_given_up(
+    connect: Connect, two: tuple[FakeReplica, FakeReplica]
+) -> None:
     pool = connect(two[0])
     await pool.start()
     await until(lambda: pool.up == 1)
-    assert (await send(pool)).body == b"a"
+    two[0].holds = True
+    asking = asyncio.ensure_future(send(pool))
+    await until(lambda: len(two[0].asked) == 1)
     two[0].go_away()
-    # It connects anew, to whoever listens there now.
-    await until(lambda: len(two[0]._writers) == 1 and pool.up == 1)
-    assert (await send(pool)).body == b"a"
+    await until(lambda: pool.up == 0)
+    asking.cancel()
+    await until(lambda: two[0].cancelled == 1 and pool.up == 1)
 
 
 async def test_a_peer_that_speaks_no_frames_is_left(connect: Connect, tmp_path: Path) -> None:
@@ -198,23 +202,6 @@ async def test_a_peer_that_speaks_no_frames_is_left(connect: Connect, tmp_path: 
     pool = connect(FakeReplica(tmp_path / "g"))
     await pool.start()
     await until(lambda: met >= 2)
-    server.close()
-
-
-async def test_addresses_of_a_name_are_replicas_and_come_and_go(connect: Connect) -> None:
-    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(hold, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    pool = ReplicasFrames(
-        [f"tcp://localhost:{port}"], SystemClock(), items_max=1, bytes_max=1, retry_budget=0,
-        resolve_s=0.05,
-    )  # fmt: skip
-    await pool.start()
-    await until(lambda: pool.up == 1)
-    await pool.stop()
     server.close()
 
 
