@@ -17,6 +17,7 @@ from contracts.problems import ProblemCode
 from gateway.adapters.edge import FULL, SLOW_BODY, SLOW_HEAD, UNREADABLE, Edge
 from gateway.adapters.known_head import KnownHead
 from gateway.adapters.lane import SPECIAL, LaneCycle, infer_head_of, is_plain_infer, is_predict
+from gateway.adapters.presence import PRESENCE, Presence
 from gateway.domain.access import CONTROL_BYTES_MAX, PREDICT_BYTES_MAX, rule_for
 from gateway.domain.exchange import Preamble, Question, preamble_of
 from gateway.domain.head import Fault, fault_in_head
@@ -68,6 +69,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self.known_head: KnownHead | None = None
         self.gathering: Gathering
         """For ASGI answers: their heads and bodies leave in one write."""
+        self.presence = Presence()
         self.lane = LaneCycle()
         self.lane_errand: Errand | None = None
         self.lane_fields: dict[bytes, bytes] | None = None
@@ -88,6 +90,7 @@ class EdgeProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         if self.lane_errand is not None and not self.lane.response_complete:
             self.lane_errand.cancel()
+        self.presence.leave()
 
     # Reading
 
@@ -206,6 +209,7 @@ class EdgeProtocol(HttpToolsProtocol):
             self._stop(self._too_large())
         headers, url = self.headers, self.url
         super().on_message_begin()
+        self.scope[PRESENCE] = self.presence  # type: ignore[literal-required]  # ours
         self.headers.extend(headers)
         self.url = url
         self.expect_100_continue = fields.get(b"expect", b"").lower() == b"100-continue"

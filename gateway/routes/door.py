@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contracts.identity import SERVICE_TOKEN_HEADER
 from contracts.problems import ProblemCode
 from gateway.adapters.edge import OURS
+from gateway.adapters.presence import PRESENCE, CallerLeft
 from gateway.admit import problem_reply
 from gateway.domain.access import OPEN, Rule, brings_no_body, methods_of, rule_for, scope_for
 from gateway.domain.exchange import Question, Reply, preamble_of
@@ -29,10 +30,6 @@ from kit.problems import Problem
 _log = get_logger(__name__)
 LogAccess = Callable[[int, Question, str, float], None]
 """(status, question, path, seconds): one line for some of the answers."""
-
-
-class CallerLeft(Exception):
-    """The caller closed the connection before the request was whole."""
 
 
 class _NoSuchMethod(Problem):
@@ -107,25 +104,27 @@ class Door:
             raise _NoSuchMethod(rule)
         if path == "/predict":
             question.body = await _whole(receive, rule.body_bytes_max)
-            await _answer(
-                send, await self._prediction(question, _texts(scope)), question, "predict"
-            )
+            await _answer(send, await self._prediction(scope, question), question, "predict")
         elif rule.service == "inference":
             question.body = await _whole(receive, rule.body_bytes_max)
             asked_for = "GET" if method == "HEAD" else method  # the server leaves the body out
             head = infer_head(asked_for, path, _target(scope), _texts(scope), needed)
-            await _answer(send, await self._infer(question, head), question, "infer")
+            reply = await scope[PRESENCE].while_there(self._infer(question, head))
+            await _answer(send, reply, question, "infer")
         elif rule.service == "gateway":
             await self._own(scope, receive, send, question, needed)
         else:
             await self._control(scope, receive, send, question, rule, needed)
 
-    async def _prediction(self, question: Question, headers: dict[str, str]) -> Reply:
+    async def _prediction(self, scope: Scope, question: Question) -> Reply:
+        headers = _texts(scope)
         if headers.get("content-encoding", "identity") != "identity":
             raise Problem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, "The body is not to be encoded.")
         key = headers.get("idempotency-key")
         if key is None:
-            return await self._predict(question)
+            reply: Reply = await scope[PRESENCE].while_there(self._predict(question))
+            return reply
+        # Who leaves will ask again under this key, and wants the answer that was begun.
         return await self._once(question, key.encode("latin-1"))
 
     async def _own(

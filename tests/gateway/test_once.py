@@ -1,6 +1,7 @@
 import asyncio
 
 import httpx
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,6 +58,25 @@ async def test_while_the_first_is_answered_the_second_is_a_conflict(
     assert (await first).status_code == 504
     replica.rule = echo
     assert (await ask(gateway, key, "a")).status_code == 200
+
+
+async def test_who_leaves_and_asks_again_gets_the_answer_that_was_begun(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    replica.holds = True
+    leaving = asyncio.ensure_future(ask(gateway, key, "a"))
+    await until(lambda: len(replica.asked) == 1)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    replica.let_go()
+
+    async def answered() -> bool:
+        return (await ask(gateway, key, "a")).status_code == 200
+
+    await until(answered)
+    assert (await ask(gateway, key, "a")).headers["idempotent-replay"] == "true"
+    assert (len(replica.asked), replica.cancelled) == (1, 0)
 
 
 async def test_a_fault_of_ours_is_not_kept(

@@ -1,13 +1,16 @@
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import orjson
+import pytest
 from structlog.testing import capture_logs
 
 from contracts.frames import Answer, Ask
 from gateway.adapters.edge import FAULT_LINES_PER_S_MAX
-from tests.gateway.replica import FakeReplica, echo
+from tests.gateway.replica import FakeReplica
 from tests.gateway.running import Running, make_key, running_gateway
 from tests.polling import until
 
@@ -231,25 +234,37 @@ async def test_a_late_answer_is_a_504_and_is_cancelled(
     await until(lambda: replica.cancelled == 1)
 
 
-async def test_a_caller_that_leaves_hurts_nobody(
-    gateway: Running, key: str, replica: FakeReplica
+@asynccontextmanager
+async def left_behind(
+    gateway: Running, key: str, replica: FakeReplica, path: str, *, by_the_lane: bool = False
+) -> AsyncIterator[None]:
+    """A caller who leaves, at the end, without the answer it could wait a minute for."""
+    body = orjson.dumps(BODY)
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+    head += "Accept: leaver\r\nX-Request-Id: leaver\r\nX-Request-Timeout-Ms: 60000\r\n"
+    request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    async with gateway.wire() as wire:
+        if by_the_lane:  # a connection's first request goes the ordinary way
+            assert b"200 OK" in await wire.ask(request)
+        already, replica.holds = len(replica.asked), True
+        wire.writer.write(request)
+        await until(lambda: len(replica.asked) == already + 1)
+        assert b"leaver" in replica.asked[-1].headers
+        replica.holds = False
+        yield
+
+
+@pytest.mark.parametrize("by_the_lane", [False, True])
+@pytest.mark.parametrize("path", ["/predict", "/v2/models/delay/infer"])
+async def test_a_caller_that_leaves_hurts_nobody_and_its_ask_is_given_up(
+    gateway: Running, key: str, replica: FakeReplica, path: str, by_the_lane: bool
 ) -> None:
     await ask(gateway, key)
-
-    def silent_for_the_leaver(kind: int, asked: Ask) -> Answer | None:
-        return None if b"leaver" in asked.headers else echo(kind, asked)
-
-    replica.rule = silent_for_the_leaver
-    body = orjson.dumps(BODY)
-    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
-    head += f"X-Request-Id: leaver\r\nContent-Length: {len(body)}\r\n\r\n"
-    _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-    writer.write(head.encode() + body)
-    await until(lambda: any(b"leaver" in asked.headers for asked in replica.asked))
-    staying = [ask(gateway, key) for _ in range(5)]
-    writer.close()
-    assert {answer.status_code for answer in await asyncio.gather(*staying)} == {200}
+    async with left_behind(gateway, key, replica, path, by_the_lane=by_the_lane):
+        staying = asyncio.gather(*(ask(gateway, key) for _ in range(5)))
+    assert {answer.status_code for answer in await staying} == {200}
     await until(lambda: replica.cancelled == 1)
+    assert "gateway_in_flight 0.0" in (await gateway.http.get("/metrics")).text
 
 
 async def test_more_in_flight_than_allowed_is_refused_at_once(

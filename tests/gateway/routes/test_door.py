@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.adapters.presence import PRESENCE, Presence
 from gateway.domain.exchange import Question
 from gateway.routes.door import Door
 
@@ -35,7 +36,8 @@ async def asked(path: str) -> tuple[list[Any], list[tuple[int, str]]]:
         broken, predict=broken, once=broken, infer=broken, forward=broken, service_token="t",
         log_access=log,
     )  # fmt: skip
-    scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}
+    scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b"",
+             PRESENCE: Presence()}  # fmt: skip
     await door(scope, receive, send)
     return sent, logged
 
