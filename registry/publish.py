@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
+from contracts.fillable import unfillable
 from contracts.identity import Caller
 from contracts.manifest import Manifest
 from contracts.problems import ProblemCode
@@ -67,7 +68,7 @@ class Publish:
         if missing := missing_from(manifest, paths):
             raise _incomplete(missing)
         _check_claims(manifest, files)
-        if faults := await self.inspector.faults(manifest, files):
+        if faults := unfillable(manifest) + await self.inspector.faults(manifest, files):
             raise Problem(ProblemCode.INVALID_INPUT, "; ".join(faults[:3]) + ".", faults=faults)
         entries = tuple(sorted((file.entry for file in files), key=lambda entry: entry.path))
         manifest = manifest.model_copy(update={"files": entries})

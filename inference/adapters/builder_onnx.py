@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from contracts.fillable import unfillable
 from contracts.golden import GoldenSet, GoldenTensor
 from contracts.manifest import Manifest
 from inference.adapters.engine_onnxruntime import OnnxEngine
@@ -46,6 +47,8 @@ class OnnxBuilder:
     def build(self, manifest: Manifest, version: str, files: Mapping[str, bytes]) -> LoadedVersion:
         """Blocking. Raises ``ModelRefused`` with the reason."""
         service = self._service(manifest)
+        if faults := unfillable(manifest, None if service is None else service.json):
+            raise ModelRefused("; ".join(faults[:3]))
         content = files["model.onnx"]
         _check(content)
         session = open_session(content, self._providers, self._threads)

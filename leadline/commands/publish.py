@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from contracts.fillable import unfillable
 from leadline.client import Client
 from leadline.state import StateDir, state_option
 
@@ -64,6 +65,8 @@ def publish(
         click.echo(json.dumps(adopted) if as_json else _said(adopted))
         return
     bundle = _bundle(state, source, mlflow_run, tracking_uri, precision, name, training)
+    if faults := unfillable(bundle.manifest):
+        raise click.ClickException("\n  ".join(["Inputs that nothing could fill:", *faults]))
     if out is not None:
         bundle.write(out)
     if dry_run:

@@ -18,7 +18,7 @@ from inference.adapters.artifacts_disk import DiskArtifacts
 from inference.load import Load
 from inference.ports import RegistryAway
 from kit.clock import SystemClock
-from tests.inference.parts import House, body, logistic_model, manifest_for
+from tests.inference.parts import House, body, defaults, logistic_model, manifest_for
 
 
 @dataclass
@@ -202,6 +202,23 @@ async def test_another_fingerprint_of_the_features_is_refused(loading: Loading) 
     loading.registry.publish("1", logistic_model([0.1] * 10), feature_fingerprint="0" * 64)
     await loading.route(1, ("1", 1.0))
     assert loading.states() == {"1": "failed"}
+
+
+async def test_a_version_with_an_input_that_nothing_fills_is_not_served(loading: Loading) -> None:
+    content = logistic_model([0.1] * 10)
+    loading.registry.publish("1", content)
+    loading.registry.publish("2", content, inputs=[*defaults(0.0)[:9], _nowhere()])
+    await loading.route(1, ("1", 1.0))
+    await loading.route(2, ("2", 1.0))
+    assert loading.states() == {"2": "failed"}
+    (state,) = loading.load.report().versions
+    assert "has no stats:nowhere" in state.reason
+    (answer,) = await loading.house.ask(body("a"))
+    assert orjson.loads(answer.body)["version"] == "1"
+
+
+def _nowhere() -> dict[str, object]:
+    return {"name": "f9", "dtype": "float32", "source": "stats:nowhere", "on_missing": "fail"}
 
 
 async def test_an_older_table_changes_nothing(loading: Loading) -> None:

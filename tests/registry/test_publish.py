@@ -137,6 +137,13 @@ async def test_a_graph_that_takes_other_inputs_than_the_manifest_says_is_refused
     assert "takes input, but the manifest describes x" in answer.json()["detail"]
 
 
+async def test_an_input_that_nothing_fills_is_refused(client: httpx.AsyncClient) -> None:
+    inputs = [{"name": "x", "dtype": "float32", "source": "request:distance"}]
+    answer = await publish(client, manifest=manifest_of(inputs=inputs))
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "x: request_fields has no distance."
+
+
 async def test_files_that_are_not_those_the_manifest_lists_are_refused(
     client: httpx.AsyncClient,
 ) -> None:

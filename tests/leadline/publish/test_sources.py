@@ -14,15 +14,20 @@ from tests.leadline.publish.flowers import TRAINING
 
 SPEC = """
 import lightgbm
-from leadline.publish import Publication
+from leadline.publish import Publication, Serving
 from tests.leadline.publish.flowers import COLOURS, INPUTS, TRAINING, flowers
+
+def asked(column):
+    return column.model_copy(update={"source": f"request:{column.name}"})
 
 def publication():
     seen, unseen = flowers().train(), flowers().held_back()
     model = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1, n_jobs=1)
     model.fit(seen.matrix(), seen.labels, categorical_feature=[3])
     return Publication(
-        name="flower", model=model, inputs=INPUTS, sample=seen.rows, validation=unseen.rows,
+        name="flower", model=model, inputs=[asked(column) for column in INPUTS],
+        serving=Serving(request_fields={column.name: column.dtype for column in INPUTS}),
+        sample=seen.rows, validation=unseen.rows,
         labels=unseen.labels, training=TRAINING, categories={"colour": COLOURS},
     )
 """
@@ -38,6 +43,14 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bundle(spec: Path) -> Bundle:
     return from_module(str(spec))
+
+
+def test_an_input_that_nothing_fills_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+    file = tmp_path / "flower.py"
+    file.write_text(SPEC.replace("request:{column.name}", "flower:{column.name}"))
+    said = CliRunner().invoke(command, [str(file), "--dry-run"])
+    assert said.exit_code == 1
+    assert "length: flower:length is looked up, but there is no feature_service" in said.output
 
 
 def test_a_python_file_is_built_and_a_written_bundle_is_the_same(
