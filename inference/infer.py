@@ -1,27 +1,34 @@
 """Answers the Open Inference Protocol V2 (REST), over HTTP and over frames alike."""
 
+import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
-import orjson
 
 from contracts.frames import Answer
 from contracts.served import OUTCOMES
 from inference.domain.asked import Arrival
-from inference.domain.encodings import ENCODINGS, NotEncoded, TooLong, deflated, inflated
 from inference.domain.fleet import Computed, Fleet, LoadedVersion, ServedModel
 from inference.domain.open_inference import (
-    HEADER_LENGTH,
-    InferRequest,
+    InferHead,
     config_of,
     format_infer,
     metadata_of,
-    parse_infer,
+    read_call,
 )
+from inference.domain.raw_call import (
+    Call,
+    Refused,
+    decoded,
+    encoded,
+    header_length,
+    json_answer,
+    spoken,
+)
+from inference.domain.raw_work import Waiting, Work
 from inference.domain.served import RawServed
 from inference.domain.statistics import statistics_of
 from inference.domain.tensors import TensorRefused
@@ -30,33 +37,11 @@ from kit.logs import get_logger
 from kit.tasks import TaskOwner
 
 _log = get_logger(__name__)
-BODY_BYTES_MAX = 64 * 1024 * 1024
 _MODEL_PATH = re.compile(
     r"^/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
     r"(?:/(?P<verb>infer|ready|config|stats))?$"
 )
 _EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "statistics"]
-
-
-class Refused(Exception):
-    """The call cannot be answered: a status and a text for the caller."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-        self.text = text
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One HTTP call, from wherever it came. Header names are lower case."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes
-    request_id: bytes
-    deadline_ns: int
 
 
 class Infer:
@@ -78,38 +63,88 @@ class Infer:
         self._tasks = tasks
         self._ready = ready
         self._server_version = server_version
+        self._waiting = Waiting()
+        self._computing_later = False
 
     def submit(self, arrivals: Sequence[Arrival]) -> None:
-        """Answer INFER asks that came over frames, each for itself; runs share batches."""
-        for arrival in arrivals:
-            self._tasks.start("infer", partial(self._answer, arrival))
+        """Answer INFER asks that came over frames, each for itself; runs share batches.
 
-    async def _answer(self, arrival: Arrival) -> None:
+        What is computed in no time is computed on the event loop, a run a turn.
+        """
+        for arrival in arrivals:
+            self._take(arrival)
+        self._go_on()
+
+    def _take(self, arrival: Arrival) -> None:
         ask = arrival.ask
-        method, _, target = ask.target.partition(" ")
-        lines = ask.headers.decode("latin-1").splitlines()
-        headers = {
-            name.strip().lower(): value.strip()
-            for name, _, value in (line.partition(":") for line in lines)
-        }
-        path = target.partition("?")[0]
+        method, path, headers = spoken(ask.target, ask.headers)
         call = Call(method, path, headers, ask.body, ask.request_id, arrival.deadline_ns)
-        answer = await self.handle(call)
-        if arrival.wanted:
-            arrival.wanted = False
-            arrival.reply(answer)
+        found = _MODEL_PATH.match(path)
+        if found is None or found["verb"] != "infer" or method != "POST":
+            self._tasks.start("infer", partial(self._answer, arrival, call))
+            return
+        try:
+            work = self._read(call, self._fleet(), found["model"], found["version"])
+        except Exception as failed:  # noqa: BLE001 - the edge that answers
+            arrival.answer(_refusal(failed))
+            return
+        work.arrival = arrival
+        if not work.head.alone and work.loaded.engine.quick(work.head.rows):
+            self._waiting.add(work)
+        else:
+            self._tasks.start("infer", partial(self._answer_work, work))
+
+    async def _answer(self, arrival: Arrival, call: Call) -> None:
+        arrival.answer(await self.handle(call))
+
+    async def _answer_work(self, work: Work) -> None:
+        try:
+            work.answer(await self._compute(work))
+        except Exception as failed:  # noqa: BLE001 - the edge that answers
+            work.answer(_refusal(failed))
+
+    def _go_on(self) -> None:
+        if self._waiting and not self._computing_later:
+            self._computing_later = True
+            asyncio.get_running_loop().call_soon(self._compute_some)
+
+    def _compute_some(self) -> None:
+        self._computing_later = False
+        works, now_ns = [], self._clock.monotonic_ns()
+        for work in self._waiting.take():
+            if not work.wanted:
+                work.loaded.in_use -= 1
+            elif work.call.deadline_ns <= now_ns or not work.loaded.engine.quick(work.head.rows):
+                self._tasks.start("infer", partial(self._answer_work, work))
+            else:
+                works.append(work)
+        if works:
+            self._compute_now(works)
+        self._go_on()
+
+    def _compute_now(self, works: Sequence[Work]) -> None:
+        """One short run for all of these."""
+        loaded, began_ns = works[0].loaded, self._clock.monotonic_ns()
+        try:
+            computed = loaded.engine.run_together(
+                [work.inputs for work in works], [work.head.rows for work in works]
+            )
+            waits_ns = [began_ns - work.read_ns for work in works]
+            self._count(works, computed, waits_ns)
+        except Exception as failed:  # noqa: BLE001 - the edge that answers
+            answers = [_refusal(failed)] * len(works)
+        else:
+            answers = list(map(self._written, works, computed))
+        loaded.in_use -= len(works)
+        for work, answer in zip(works, answers, strict=True):
+            work.answer(answer)
 
     async def handle(self, call: Call) -> Answer:
         """Answer any call below ``/v2``."""
         try:
             return await self._handle(call)
-        except Refused as refused:
-            return _json(refused.status, {"error": refused.text})
-        except TensorRefused as refused:
-            return _json(400, {"error": str(refused)})
-        except Exception:  # noqa: BLE001 - the edge that answers
-            _log.exception("infer_failed")
-            return _json(500, {"error": "the service failed"})
+        except Exception as failed:  # noqa: BLE001 - the edge that answers
+            return _refusal(failed)
 
     async def _handle(self, call: Call) -> Answer:
         found = _MODEL_PATH.match(call.path)
@@ -119,30 +154,30 @@ class Infer:
         model, version, verb = found["model"], found["version"], found["verb"]
         if verb == "infer":
             _require(call, "POST")
-            return await self._infer(call, fleet, model, version)
+            return await self._compute(self._read(call, fleet, model, version))
         _require(call, "GET")
         loaded = self._named(fleet, model, version)
         if verb == "ready":
-            return _json(200, {"name": model, "ready": True})
+            return json_answer(200, {"name": model, "ready": True})
         if verb == "config":
             rows_max = loaded.manifest.rows_per_batch_max
-            return _json(200, config_of(model, *_specs(loaded), rows_max))
+            return json_answer(200, config_of(model, *_specs(loaded), rows_max))
         if verb == "stats":
             wanted = [loaded] if version else _versions(fleet, model)
-            return _json(200, {"model_stats": [statistics_of(one) for one in wanted]})
+            return json_answer(200, {"model_stats": [statistics_of(one) for one in wanted]})
         versions = [one.version for one in _versions(fleet, model)]
-        return _json(200, metadata_of(model, versions, *_specs(loaded)))
+        return json_answer(200, metadata_of(model, versions, *_specs(loaded)))
 
     def _of_server(self, call: Call) -> Answer:
         path, fleet = call.path.rstrip("/"), self._fleet()
         if path == "/v2/repository/index":
             _require(call, "POST")
-            return _json(200, [_indexed(one) for one in fleet.versions.values()])
+            return json_answer(200, [_indexed(one) for one in fleet.versions.values()])
         answers: dict[str, Callable[[], Answer]] = {
             "/v2": self._server,
-            "/v2/health/live": lambda: _json(200, {"live": True}),
+            "/v2/health/live": lambda: json_answer(200, {"live": True}),
             "/v2/health/ready": self._readiness,
-            "/v2/models/stats": lambda: _json(
+            "/v2/models/stats": lambda: json_answer(
                 200, {"model_stats": [statistics_of(one) for one in fleet.versions.values()]}
             ),
         }
@@ -153,11 +188,11 @@ class Infer:
 
     def _server(self) -> Answer:
         about = {"name": "leadline", "version": self._server_version, "extensions": _EXTENSIONS}
-        return _json(200, about)
+        return json_answer(200, about)
 
     def _readiness(self) -> Answer:
         ready = not self._ready()
-        return _json(200 if ready else 503, {"live": True, "ready": ready})
+        return json_answer(200 if ready else 503, {"live": True, "ready": ready})
 
     @staticmethod
     def _named(fleet: Fleet, model: str, version: str | None) -> LoadedVersion:
@@ -170,65 +205,83 @@ class Infer:
             raise Refused(404, f"{what} is not served")
         return loaded
 
-    async def _infer(self, call: Call, fleet: Fleet, model: str, version: str | None) -> Answer:
+    def _read(self, call: Call, fleet: Fleet, model: str, version: str | None) -> Work:
+        """What the call asks for; a use of its version. Raises ``Refused``, ``TensorRefused``."""
         loaded = self._named(fleet, model, version)
         began_ns = self._clock.monotonic_ns()
-        request = parse_infer(_decoded(call), _header_length(call), loaded.engine.inputs)
+        head, inputs = read_call(
+            decoded(call), header_length(call), loaded.engine.inputs, loaded.heads
+        )
         if version is None:
-            loaded = _routed(fleet.models[model], request, call)
+            loaded = _routed(fleet.models[model], head, call)
+        read_ns = self._clock.monotonic_ns()
+        loaded.tally.raw_parse_ns += read_ns - began_ns
         loaded.in_use += 1
+        return Work(call, loaded, fleet.models.get(model), fleet.epoch, head, inputs, read_ns)
+
+    async def _compute(self, work: Work) -> Answer:
+        """The answer, from a run that waits for its turn. Raises what says why there is none."""
+        loaded, head = work.loaded, work.head
         try:
-            computed = await self._compute(loaded, request, call)
+            deadlines_ns = np.full(head.rows, work.call.deadline_ns, np.int64)
+            computed = await loaded.engine.compute(
+                work.inputs, head.rows, deadlines_ns, alone=head.alone
+            )
+            self._count([work], [computed], [computed.queue_ns])
+            return self._written(work, computed)
         finally:
             loaded.in_use -= 1
-        parsed_ns = self._clock.monotonic_ns() - began_ns - computed.compute_ns - computed.queue_ns
-        loaded.tally.raw_parse_ns += max(parsed_ns, 0)
-        self._count(loaded, fleet, call, request, computed)
-        if computed.outcome.any():
-            raise _failure(OUTCOMES[int(computed.outcome.max())])
-        formatting_ns = self._clock.monotonic_ns()
-        labels = loaded.manifest.post_processing.labels
-        body, header_length = format_infer(
-            model, loaded.version, request, loaded.engine.outputs, computed.outputs, labels
-        )
-        loaded.tally.raw_format_ns += self._clock.monotonic_ns() - formatting_ns
-        return _encoded(call, body, header_length)
 
-    @staticmethod
-    async def _compute(loaded: LoadedVersion, request: InferRequest, call: Call) -> Computed:
-        firsts = {tensor.shape[:1] for tensor in request.inputs.values()}
-        empty = not all(tensor.size for tensor in request.inputs.values())
-        alone = empty or len(firsts) != 1 or firsts == {()}
-        rows = 1 if alone else next(iter(firsts))[0]
-        deadlines_ns = np.full(rows, call.deadline_ns, np.int64)
-        return await loaded.engine.compute(request.inputs, rows, deadlines_ns, alone=alone)
+    def _written(self, work: Work, computed: Computed) -> Answer:
+        began_ns = self._clock.monotonic_ns()
+        loaded = work.loaded
+        try:
+            if np.count_nonzero(computed.outcome):
+                raise _failure(OUTCOMES[int(computed.outcome.max())])
+            labels = loaded.manifest.post_processing.labels
+            body, json_bytes = format_infer(
+                loaded.model, loaded.version, work.head, loaded.engine.outputs, computed.outputs,
+                labels,
+            )  # fmt: skip
+            answer = encoded(work.call, body, json_bytes)
+        except Exception as failed:  # noqa: BLE001 - the edge that answers
+            return _refusal(failed)
+        loaded.tally.raw_format_ns += self._clock.monotonic_ns() - began_ns
+        return answer
 
     def _count(
-        self,
-        loaded: LoadedVersion,
-        fleet: Fleet,
-        call: Call,
-        request: InferRequest,
-        computed: Computed,
+        self, works: Sequence[Work], computed: Sequence[Computed], waits_ns: Sequence[int]
     ) -> None:
-        tally, outcome = loaded.tally, computed.outcome
-        tally.outcomes(outcome)
-        tally.batch_rows.observe(len(outcome))
-        tally.request("invalid-input" if outcome.any() else "ok")
-        tally.stages["queue"].observe(computed.queue_ns / 1e9)
-        tally.stages["compute"].observe(computed.compute_ns / 1e9)
+        """Count and record what one run said to these calls of one version."""
+        first, loaded = works[0], works[0].loaded
+        tally, compute_ns = loaded.tally, computed[0].compute_ns
+        for one in computed:
+            tally.outcomes(one.outcome)
+            tally.request("invalid-input" if np.count_nonzero(one.outcome) else "ok")
+        tally.batch_rows.observe(sum([len(one.outcome) for one in computed]))
+        tally.stages["queue"].observe_all([wait_ns / 1e9 for wait_ns in waits_ns])
+        tally.stages["compute"].observe(compute_ns / 1e9)
         tally.last_inference_us = self._clock.wall_us()
         served = RawServed(
             loaded=loaded,
-            route=fleet.models.get(loaded.model),
-            epoch=fleet.epoch,
-            request_id=call.request_id,
-            unit=request.unit or call.request_id.hex(),
+            route=first.route,
+            epoch=first.epoch,
+            request_ids=b"".join([work.call.request_id for work in works]),
+            units=tuple([work.unit for work in works]),
             now_us=self._clock.now_us(),
-            work_us=computed.compute_ns // 1000,
+            work_us=compute_ns // 1000,
             computed=computed,
         )
         self._record(served)
+
+
+def _refusal(failed: Exception) -> Answer:
+    if isinstance(failed, Refused):
+        return json_answer(failed.status, {"error": failed.text})
+    if isinstance(failed, TensorRefused):
+        return json_answer(400, {"error": str(failed)})
+    _log.error("infer_failed", exc_info=failed)
+    return json_answer(500, {"error": "the service failed"})
 
 
 def _failure(outcome: str) -> Refused:
@@ -254,50 +307,7 @@ def _indexed(loaded: LoadedVersion) -> dict[str, str]:
     return {"name": loaded.model, "version": loaded.version, "state": "READY", "reason": ""}
 
 
-def _routed(model: ServedModel, request: InferRequest, call: Call) -> LoadedVersion:
+def _routed(model: ServedModel, head: InferHead, call: Call) -> LoadedVersion:
     """The version that answers: sticky by the unit the caller names, else by its request."""
-    unit = request.unit or request.id or call.request_id.hex()
+    unit = head.unit or head.id or call.request_id.hex()
     return model.loaded[model.split.arm_of(unit)]
-
-
-def _header_length(call: Call) -> int | None:
-    value = call.headers.get(HEADER_LENGTH)
-    if value is None:
-        return None
-    if not value.isascii() or not value.isdigit() or len(value) > 10:
-        raise Refused(400, f"{HEADER_LENGTH} must be a number of bytes")
-    return int(value)
-
-
-def _decoded(call: Call) -> bytes:
-    encoding = call.headers.get("content-encoding", "identity").lower()
-    if encoding in ("identity", ""):
-        return call.body
-    if encoding not in ENCODINGS:
-        raise Refused(415, "content-encoding must be gzip or deflate")
-    try:
-        return inflated(call.body, BODY_BYTES_MAX)
-    except TooLong as wrong:
-        raise Refused(413, str(wrong)) from wrong
-    except NotEncoded as wrong:
-        raise Refused(400, str(wrong)) from wrong
-
-
-def _json(status: int, content: Any) -> Answer:
-    headers = b"content-type: application/json"
-    if status == 503:
-        headers += b"\nretry-after: 1"
-    return Answer(status, orjson.dumps(content), False, headers)
-
-
-def _encoded(call: Call, body: bytes, header_length: int | None) -> Answer:
-    """With binary data: octets and the header's length. Compressed only for a caller that accepts
-    exactly one encoding: that is how the protocol's clients ask for it."""
-    headers = ["content-type: application/json"]
-    if header_length is not None:
-        headers = ["content-type: application/octet-stream", f"{HEADER_LENGTH}: {header_length}"]
-    accepted = call.headers.get("accept-encoding", "").strip().lower()
-    if accepted in ENCODINGS:
-        body = deflated(body, accepted)
-        headers.append(f"content-encoding: {accepted}")
-    return Answer(200, body, False, "\n".join(headers).encode())

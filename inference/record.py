@@ -16,5 +16,5 @@ class Record:
         self._spool.append(encode_served(batch_of(served)), len(served.group.rows))
 
     def raw(self, served: RawServed) -> None:
-        """Encode one call that brought its own tensors, and write it."""
-        self._spool.append(encode_served(raw_batch_of(served)), 1)
+        """Encode calls that brought their own tensors and shared a run, and write them."""
+        self._spool.append(encode_served(raw_batch_of(served)), len(served.units))

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Request, Response
 from contracts.identity import DEADLINE_HEADER, Caller
 from contracts.problems import ProblemCode
 from contracts.routing import RoutingTable
-from inference.infer import BODY_BYTES_MAX, Call, Infer
+from inference.domain.raw_call import BODY_BYTES_MAX, Call
+from inference.infer import Infer
 from kit.clock import Clock
 from kit.identity import needs
 from kit.problems import Problem

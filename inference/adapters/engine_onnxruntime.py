@@ -99,10 +99,8 @@ class OnnxEngine:
         """
         alone = alone or not self._batchable
         if (
-            not self._queue
-            and not alone
-            and rows <= self._rows_max
-            and self._own_costs.seconds(rows) <= self._inline_s_max
+            not alone
+            and self.quick(rows)
             and (deadlines_ns is None or (deadlines_ns > self._clock.monotonic_ns()).all())
         ):
             return self._run_here(feeds, rows)
@@ -114,6 +112,38 @@ class OnnxEngine:
         self._queue.append(_Job(feeds, rows, deadlines_ns, future, shape, queued_ns))
         self._slots.offer(self)
         return await future
+
+    def quick(self, rows: int) -> int:
+        """How many requests of that many rows may be run on the event loop together, now.
+
+        Counted by what one of them costs: together they cost less, and what a run of so many rows
+        took in a bad moment would never be found out to be wrong.
+        """
+        if self._queue or not self._batchable or rows > self._rows_max:
+            return 0
+        return int(min(self._inline_s_max / self._own_costs.seconds(rows), self._rows_max // rows))
+
+    def run_together(
+        self, feeds: Sequence[dict[str, Tensor]], rows: Sequence[int]
+    ) -> list[Computed]:
+        """Run the feeds of some requests at once, now, on the event loop; ask ``quick`` before.
+
+        They are of one shape but for their rows.
+        """
+        if len(feeds) == 1:
+            return [self._run_here(feeds[0], rows[0])]
+        joined = {name: np.concatenate([one[name] for one in feeds]) for name in feeds[0]}
+        whole = self._run_here(joined, sum(rows))
+        if not by_row(whole.outputs, sum(rows)):
+            self._batchable = False  # found out too late for these: each again, alone
+            return list(map(self._run_here, feeds, rows))
+        found, start = [], 0
+        for count in rows:
+            mine = slice(start, start + count)
+            outputs = tuple([output[mine] for output in whole.outputs])
+            found.append(Computed(outputs, whole.outcome[mine], 0, whole.compute_ns))
+            start += count
+        return found
 
     def warm(self, feeds: dict[str, Tensor]) -> tuple[list[Tensor], npt.NDArray[np.uint8]]:
         """Run at once and learn what it costs; blocking, before the version serves."""

@@ -28,6 +28,12 @@ class Arrival:
         """Monotonic; when the answer stops being worth anything."""
         return self.arrived_ns + self.ask.remaining_ms * 1_000_000
 
+    def answer(self, answer: Answer) -> None:
+        """Reply, if nobody has and somebody waits for it."""
+        if self.wanted:
+            self.wanted = False
+            self.reply(answer)
+
 
 @dataclass(slots=True)
 class Asked:

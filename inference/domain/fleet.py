@@ -1,6 +1,6 @@
 """What this replica serves: models, their arms, and the loaded versions behind them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -71,6 +71,17 @@ class Engine(Protocol):
         ``alone``: the feeds do not share a first axis of rows; they are run as they are.
         """
 
+    def quick(self, rows: int) -> int:
+        """How many requests of that many rows may be run on the event loop together, now."""
+
+    def run_together(
+        self, feeds: Sequence[dict[str, Tensor]], rows: Sequence[int]
+    ) -> list[Computed]:
+        """Run the feeds of some requests at once, now, on the event loop; ask ``quick`` before.
+
+        They are of one shape but for their rows.
+        """
+
     def close(self) -> None:
         """Free the model; nothing computes any more."""
 
@@ -100,6 +111,9 @@ class LoadedVersion:
     writers: dict[str, AnswerWriter] = field(default_factory=dict)
     policy_id: str = ""
     """Names the decision rule, where decisions are explored."""
+
+    heads: dict[bytes, Any] = field(default_factory=dict)
+    """JSON parts of calls with tensors, read before; whoever reads them keeps it short."""
 
     def writer(self, variant: str) -> AnswerWriter:
         """Writes this version's answers when it answers as ``variant``."""

@@ -1,7 +1,8 @@
 """Requests and responses of the Open Inference Protocol V2, with the binary tensor extension."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -20,6 +21,8 @@ from inference.domain.tensors import (
 )
 
 HEADER_LENGTH = "inference-header-content-length"
+KEPT_BYTES_MAX, KEPT_MAX = 4_096, 256
+"""JSON parts that a version remembers, but for those that name their call and never come again."""
 INPUTS_MAX = 1_000
 ELEMENTS_MAX = 64 * 1024 * 1024
 UNIT_CHARACTERS_MAX = 4_096
@@ -36,27 +39,66 @@ class WantedOutput:
 
 
 @dataclass(frozen=True, slots=True)
-class InferRequest:
-    """A parsed ``infer`` call."""
+class ToldInput:
+    """What a request says of one input."""
 
-    inputs: dict[str, Tensor]
+    spec: TensorSpec
+    shape: tuple[int, ...]
+    binary_bytes: int | None
+    """How much of the binary part is its; None: the data stand in the JSON."""
+    data: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class InferHead:
+    """The JSON part of an ``infer`` call, checked against the graph's inputs."""
+
     id: str | None
+    unit: str | None
+    """Of the sticky assignment, where the caller names one (parameter ``unit``)."""
+    binary: bool
     outputs: tuple[WantedOutput, ...]
     """Empty: all, as ``binary`` says."""
-    binary: bool
-    unit: str | None = field(default=None)
-    """Of the sticky assignment, where the caller names one (parameter ``unit``)."""
+    inputs: tuple[ToldInput, ...]
+    rows: int
+    """1 where the inputs share no first axis."""
+    alone: bool
+    """Whether no other call's rows can stand beside these."""
+    kind: tuple[Any, ...]
+    """Calls of one version and of equal kind may share a run."""
 
 
-def parse_infer(
-    body: bytes, header_length: int | None, specs: Sequence[TensorSpec]
-) -> InferRequest:
-    """Read a request for a graph with these inputs. Raises ``TensorRefused``."""
-    if header_length is not None and not 0 <= header_length <= len(body):
+def read_call(
+    body: bytes,
+    header_length: int | None,
+    specs: Sequence[TensorSpec],
+    known: MutableMapping[bytes, InferHead],
+) -> tuple[InferHead, dict[str, Tensor]]:
+    """Read a call to a graph with these inputs. Raises ``TensorRefused``.
+
+    A client's JSON parts are often the same from call to call: ``known`` keeps the last ones that
+    were read against these very inputs.
+    """
+    if header_length is None:
+        head = read_head(body, specs)
+        return head, _tensors_in(head, b"", 0)
+    if not 0 <= header_length <= len(body):
         raise TensorRefused(f"{HEADER_LENGTH} does not fit the body")
-    head = body if header_length is None else body[:header_length]
+    told = body[:header_length]
+    found = known.get(told)
+    if found is None:
+        found = read_head(told, specs)
+        if header_length <= KEPT_BYTES_MAX and found.id is None:
+            if len(known) >= KEPT_MAX:
+                del known[next(iter(known))]
+            known[told] = found
+    return found, _tensors_in(found, body, header_length)
+
+
+def read_head(told: bytes, specs: Sequence[TensorSpec]) -> InferHead:
+    """Read the JSON part. Raises ``TensorRefused``."""
     try:
-        document = orjson.loads(head)
+        document = orjson.loads(told)
     except orjson.JSONDecodeError:
         raise TensorRefused("the request header is not well-formed JSON") from None
     if type(document) is not dict:
@@ -69,12 +111,19 @@ def parse_infer(
     unit = parameters.get("unit")
     if unit is not None and (type(unit) is not str or len(unit) > UNIT_CHARACTERS_MAX):
         raise TensorRefused(f"'unit' must be a string of at most {UNIT_CHARACTERS_MAX} characters")
-    return InferRequest(
-        inputs=_inputs(document, b"" if header_length is None else body[header_length:], specs),
+    inputs = _inputs(document, specs)
+    firsts = {one.shape[:1] for one in inputs}
+    empty = not all(math.prod(one.shape) for one in inputs)
+    alone = empty or len(firsts) != 1 or firsts == {()}
+    return InferHead(
         id=identity,
-        outputs=_outputs(document, binary),
-        binary=binary,
         unit=unit,
+        binary=binary,
+        outputs=_outputs(document, binary),
+        inputs=inputs,
+        rows=1 if alone else next(iter(firsts))[0],
+        alone=alone,
+        kind=tuple([(one.spec.name, one.shape[1:]) for one in inputs]),
     )
 
 
@@ -99,12 +148,9 @@ def _entries(document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     return entries
 
 
-def _inputs(
-    document: Mapping[str, Any], binary: bytes, specs: Sequence[TensorSpec]
-) -> dict[str, Tensor]:
+def _inputs(document: Mapping[str, Any], specs: Sequence[TensorSpec]) -> tuple[ToldInput, ...]:
     known = {spec.name: spec for spec in specs}
-    found: dict[str, Tensor] = {}
-    at = 0
+    found: dict[str, ToldInput] = {}
     for entry in _entries(document, "inputs"):
         name = entry["name"]
         spec = known.get(name)
@@ -114,20 +160,32 @@ def _inputs(
             raise TensorRefused(f"input '{name}' is given twice")
         shape = _shape(entry, spec)
         size = _object(entry, "parameters").get("binary_data_size")
-        if size is None:
-            if "data" not in entry:
-                raise TensorRefused(f"input '{name}' has no data")
-            found[name] = from_json(name, spec.datatype, shape, entry["data"])
-            continue
-        if type(size) is not int or not 0 <= size <= len(binary) - at:
-            raise TensorRefused(f"input '{name}' has a binary_data_size beyond the body")
-        found[name] = from_binary(name, spec.datatype, shape, binary[at : at + size])
-        at += size
-    if at != len(binary):
-        raise TensorRefused("the body has bytes that belong to no input")
+        if size is None and "data" not in entry:
+            raise TensorRefused(f"input '{name}' has no data")
+        if size is not None and (type(size) is not int or size < 0):
+            raise TensorRefused(f"input '{name}' has a binary_data_size that is no size")
+        data = entry["data"] if size is None else None
+        found[name] = ToldInput(spec, tuple(shape), size, data)
     missing = [spec.name for spec in specs if spec.name not in found]
     if missing:
         raise TensorRefused(f"expected {len(specs)} inputs, '{missing[0]}' is missing")
+    return tuple(found.values())
+
+
+def _tensors_in(head: InferHead, body: bytes, at: int) -> dict[str, Tensor]:
+    """The inputs, of which the binary ones lie in ``body`` from ``at`` to its end."""
+    found: dict[str, Tensor] = {}
+    for told in head.inputs:
+        name, datatype, size = told.spec.name, told.spec.datatype, told.binary_bytes
+        if size is None:
+            found[name] = from_json(name, datatype, told.shape, told.data)
+            continue
+        if size > len(body) - at:
+            raise TensorRefused(f"input '{name}' has a binary_data_size beyond the body")
+        found[name] = from_binary(name, datatype, told.shape, body[at : at + size])
+        at += size
+    if at != len(body):
+        raise TensorRefused("the body has bytes that belong to no input")
     return found
 
 
@@ -166,7 +224,7 @@ def _outputs(document: Mapping[str, Any], binary: bool) -> tuple[WantedOutput, .
 def format_infer(
     model: str,
     version: str,
-    request: InferRequest,
+    request: InferHead,
     specs: Sequence[TensorSpec],
     tensors: Sequence[Tensor],
     labels: Sequence[str] = (),

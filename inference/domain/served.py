@@ -1,5 +1,6 @@
 """What a version said of one group of rows, and the record of it that is kept."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,29 +36,26 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class RawServed:
-    """What one version said to one call that brought its own tensors."""
+    """What one run of a version said to some calls that brought their own tensors."""
 
     loaded: LoadedVersion
     route: ServedModel | None
     epoch: int
-    request_id: bytes
-    unit: str
+    request_ids: bytes
+    """16 bytes a call."""
+    units: tuple[str, ...]
     now_us: int
     work_us: int
-    computed: Computed
+    computed: Sequence[Computed]
+    """Of each call."""
 
 
 def raw_batch_of(served: RawServed) -> ServedBatch:
-    """The record of a call with tensors: one row, without features.
+    """The record of calls with tensors: one row each, without features.
 
     The score is the last number of the first output where the call has one row, else NaN.
     """
-    computed, score = served.computed, np.nan
-    outcome = computed.outcome.max(initial=0)
-    first = computed.outputs[0]
-    if not outcome and len(computed.outcome) == 1 and first.size and first.dtype != object:
-        score = float(first.reshape(-1)[-1])
-    route = None if served.route is None else served.route.route
+    n, route = len(served.units), None if served.route is None else served.route.route
     arms = () if route is None else route.arms
     arm = next((one for one in arms if one.version == served.loaded.version), None)
     return ServedBatch(
@@ -68,18 +66,25 @@ def raw_batch_of(served: RawServed) -> ServedBatch:
         rollout_id=None if route is None else route.rollout_id,
         step=0 if route is None else route.step,
         arm="" if arm is None else arm.name,
-        units=(served.unit,),
-        event_us=np.array([served.now_us], np.int64),
-        request_id=np.frombuffer(served.request_id, "V16"),
-        row=np.zeros(1, np.uint16),
-        latency_us=np.array([min(served.work_us, 2**32 - 1)], np.uint32),
-        outcome=np.array([outcome], np.uint8),
-        flags=np.zeros(1, np.uint8),
-        predicted=np.full(1, -1, np.int32),
-        score=np.array([score]),
-        confidence=np.array([np.nan]),
-        propensity=np.ones(1, np.float32),
+        units=served.units,
+        event_us=np.full(n, served.now_us, np.int64),
+        request_id=np.frombuffer(served.request_ids, "V16"),
+        row=np.zeros(n, np.uint16),
+        latency_us=np.full(n, min(served.work_us, 2**32 - 1), np.uint32),
+        outcome=np.array([one.outcome.max(initial=0) for one in served.computed], np.uint8),
+        flags=np.zeros(n, np.uint8),
+        predicted=np.full(n, -1, np.int32),
+        score=np.array([_raw_score(one) for one in served.computed]),
+        confidence=np.full(n, np.nan),
+        propensity=np.ones(n, np.float32),
     )
+
+
+def _raw_score(computed: Computed) -> float:
+    first = computed.outputs[0]
+    if len(computed.outcome) != 1 or computed.outcome[0] or not first.size or first.dtype == object:
+        return float("nan")
+    return float(first.reshape(-1)[-1])
 
 
 def first_outcome(*stages: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

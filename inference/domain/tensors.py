@@ -2,6 +2,7 @@
 
 import math
 import struct
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,7 +80,9 @@ def to_binary(tensor: Tensor) -> bytes:
     if tensor.dtype == object:
         encoded = [_bytes_of(value) for value in tensor.reshape(-1)]
         return b"".join([_LENGTH.pack(len(one)) + one for one in encoded])
-    return np.ascontiguousarray(tensor).astype(tensor.dtype.newbyteorder("<")).tobytes()
+    if not tensor.dtype.isnative or sys.byteorder != "little":
+        tensor = tensor.astype(tensor.dtype.newbyteorder("<"))
+    return tensor.tobytes()
 
 
 def _bytes_of(value: object) -> bytes:

@@ -95,6 +95,18 @@ def table_model() -> bytes:
     return _serialized(helper.make_graph([node], "table", ends[:1], ends[1:]))
 
 
+def total_model() -> bytes:
+    """The sum of each column: an output that is about all rows at once."""
+    graph = helper.make_graph(
+        [helper.make_node("ReduceSum", ["x", "axes"], ["y"], keepdims=1)],
+        "total",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 2])],
+        [helper.make_tensor("axes", TensorProto.INT64, [1], [0])],
+    )
+    return _serialized(graph)
+
+
 def _serialized(graph: Any) -> bytes:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     content: bytes = model.SerializeToString()

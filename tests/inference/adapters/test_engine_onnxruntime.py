@@ -74,6 +74,28 @@ async def test_whatever_shares_a_batch_is_answered_as_if_alone(machine: Machine)
         np.testing.assert_allclose(answer.outputs[0], np.concatenate(alone), atol=1e-6)
 
 
+async def test_what_runs_together_on_the_loop_is_answered_as_if_alone(machine: Machine) -> None:
+    lane = machine.lane(SESSION)
+    asked = [rows_of(seed, 1 + seed % 3) for seed in range(4)]
+    answers = lane.run_together([{"input": rows} for rows in asked], [len(rows) for rows in asked])
+    for rows, answer in zip(asked, answers, strict=True):
+        np.testing.assert_allclose(answer.outputs[0], SESSION.run({"input": rows})[0], atol=1e-6)
+        assert answer.outcome.tolist() == [0] * len(rows)
+
+
+async def test_a_lane_runs_nothing_on_the_loop_before_it_knows_what_a_run_costs(
+    machine: Machine,
+) -> None:
+    lane = OnnxEngine(
+        SESSION, clock=CLOCK, slots=machine.slots, executor=machine.executor,
+        rows_max=8, inline_us_max=1_000_000,
+    )  # fmt: skip
+    assert lane.quick(1) == 0
+    lane.warm({"input": rows_of(1, 2)})
+    assert (lane.quick(2), lane.quick(3), lane.quick(8), lane.quick(9)) == (4, 2, 1, 0)
+    assert machine.lane(SESSION).quick(1) == 0, "it may not"
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=12))
 async def test_callers_that_leave_change_nobodys_answer(plan: list[tuple[int, bool]]) -> None:
