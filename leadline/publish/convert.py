@@ -11,6 +11,9 @@ def original_of(model: Any, task: Task) -> Original:
     Raises ``PublishError`` for anything else, naming what is taken.
     """
     family = _family(model)
+    _check_fitted(model, family)
+    if family in {"lightgbm", "xgboost", "torch"}:
+        _check_coded(family, task)
     if family == "lightgbm":
         from leadline.publish.from_lightgbm import convert_lightgbm_model
 
@@ -31,6 +34,29 @@ def original_of(model: Any, task: Task) -> Original:
         f"{type(model).__module__}.{type(model).__qualname__} cannot be converted: a fitted "
         "scikit-learn estimator, LightGBM or XGBoost model, or a PyTorch module can."
     )
+
+
+def _check_fitted(model: Any, family: str | None) -> None:
+    if family not in {"sklearn", "lightgbm", "xgboost"} or not hasattr(model, "fit"):
+        return
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    try:
+        check_is_fitted(model)
+    except NotFittedError:
+        raise PublishError(f"This {type(model).__name__} is not fitted yet.") from None
+
+
+def _check_coded(family: str, task: Task) -> None:
+    """Raises ``PublishError`` for text that a model of numbers cannot take."""
+    bare = [one.name for one in task.inputs if one.dtype == "string"]
+    bare = [name for name in bare if name not in task.categories]
+    if bare:
+        raise PublishError(
+            f"A {family} model takes numbers, but {', '.join(bare)} is text: give categories, the "
+            "values in the order of the codes that it was fitted on."
+        )
 
 
 def _family(model: Any) -> str | None:

@@ -23,11 +23,8 @@ def convert_lightgbm_model(model: Any, task: Task) -> Original:
     """A fitted ``LGBMClassifier``, ``LGBMRegressor`` or ``Booster``, trained on the inputs in
     order, text inputs as their codes (``rows.codes``)."""
     booster: Booster = getattr(model, "booster_", model)
-    if booster.num_feature() != len(task.inputs):
-        raise PublishError(
-            f"The LightGBM model takes {booster.num_feature()} features, but {len(task.inputs)} "
-            "inputs are described."
-        )
+    task.check_fitted_on(booster.feature_name(), booster.num_feature())
+    _check_categories(booster, task)
     exact = Booster(model_str=floor_thresholds(booster.model_to_string()))
     converted = convert_lightgbm(
         exact,
@@ -50,6 +47,19 @@ def convert_lightgbm_model(model: Any, task: Task) -> Original:
         thresholds=_thresholds(booster, task),
         is_tree=True,
     )
+
+
+def _check_categories(booster: Booster, task: Task) -> None:
+    """A model that was fitted on pandas' categories remembers them, in the order of its codes."""
+    known = [list(map(str, values)) for values in booster.pandas_categorical or []]
+    given = [list(task.categories[name]) for name in task.names if name in task.categories]
+    if known and known != given:
+        wrong = next((own for own in known if own not in given), known[0])
+        raise PublishError(
+            "The model's own categories are others, or in another order, than those given: "
+            f"{', '.join(wrong[:10])}{', …' if len(wrong) > 10 else ''}. "
+            "Give frame[column].cat.categories of the training rows."
+        )
 
 
 def floor_thresholds(text: str) -> str:

@@ -18,7 +18,10 @@ from skl2onnx.operator_converters.random_forest import (
     convert_sklearn_random_forest_classifier,
     convert_sklearn_random_forest_regressor_converter,
 )
+from sklearn.base import is_classifier
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.pipeline import Pipeline
 
 from leadline.publish import graph
 from leadline.publish.original import NullRefusedError, Original, PublishError, Task
@@ -42,8 +45,17 @@ def convert_sklearn_model(model: Any, task: Task) -> Original:
     become its columns. Fitted on numbers: they become one matrix.
     """
     if task.kind == "classification" and not hasattr(model, "predict_proba"):
-        raise PublishError("A classifier must have predict_proba to be published as one.")
-    by_column = any(c.dtype == "string" for c in task.inputs) and not task.categories
+        raise PublishError(
+            "A classifier must have predict_proba to be published as one; "
+            f"CalibratedClassifierCV gives it to a {type(model).__name__}."
+            if is_classifier(model)
+            else f'A {type(model).__name__} gives values: is it task="regression"?'
+        )
+    by_column = _selects_by_name(model) or (
+        any(c.dtype == "string" for c in task.inputs) and not task.categories
+    )
+    if not by_column:
+        task.check_fitted_on(getattr(model, "feature_names_in_", None), model.n_features_in_)
     converted = _converted(model, task, by_column)
     output = "probabilities" if task.kind == "classification" else "variable"
     width = len(model.classes_) if task.kind == "classification" else 1
@@ -67,6 +79,15 @@ def convert_sklearn_model(model: Any, task: Task) -> Original:
         },
         is_tree=bool(thresholds),
     )
+
+
+def _selects_by_name(model: Any) -> bool:
+    """Whether it begins with a ``ColumnTransformer`` that names its columns."""
+    first = model.steps[0][1] if isinstance(model, Pipeline) else model
+    if not isinstance(first, ColumnTransformer):
+        return False
+    chosen = [columns for _, _, columns in first.transformers]
+    return any(isinstance(name, str) for columns in chosen for name in np.ravel([columns]))
 
 
 def _converted(model: Any, task: Task, by_column: bool) -> Any:
@@ -131,6 +152,11 @@ def _score(model: Any, rows: Rows, task: Task, by_column: bool) -> Scores:
     except ValueError as refused:
         if "NaN" in str(refused) or "null" in str(refused):
             raise NullRefusedError(str(refused)) from None
+        if "unknown categor" in str(refused):
+            raise PublishError(
+                "The model fails on a text that it never saw, as the first new one would: give its "
+                'encoder handle_unknown="ignore" (or "use_encoded_value").'
+            ) from None
         raise
     return scores.reshape(len(scores), -1)
 

@@ -57,8 +57,14 @@ def _probe(module: Any, task: Task) -> int:
     """The width of the output, after a look at what it is."""
     random = np.random.default_rng(0)
     rows = random.normal(size=(_PROBE_ROWS, len(task.inputs))).astype(np.float32)
-    with torch.inference_mode():
-        answer = module(torch.from_numpy(rows))
+    try:
+        with torch.inference_mode():
+            answer = module(torch.from_numpy(rows))
+    except RuntimeError as refused:
+        raise PublishError(
+            f"The module does not take float32 [rows, {len(task.inputs)}], one column an input: "
+            f"{str(refused).strip().splitlines()[0]}"
+        ) from None
     if not isinstance(answer, torch.Tensor) or answer.ndim != 2 or len(answer) != _PROBE_ROWS:
         raise PublishError("The module must return one tensor [rows, outputs].")
     values = answer.double().numpy()

@@ -1,9 +1,12 @@
 """XGBoost to ONNX."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xgboost
 from onnxmltools import convert_xgboost
 from onnxmltools.convert.common.data_types import FloatTensorType
@@ -21,18 +24,19 @@ def convert_xgboost_model(model: Any, task: Task) -> Original:
     if isinstance(model, xgboost.Booster):
         raise PublishError("Publish the XGBClassifier or XGBRegressor instead of its Booster.")
     booster = model.get_booster()
-    if booster.num_features() != len(task.inputs):
+    task.check_fitted_on(booster.feature_names, booster.num_features())
+    if "c" in (booster.feature_types or []):
         raise PublishError(
-            f"The XGBoost model takes {booster.num_features()} features, but {len(task.inputs)} "
-            "inputs are described."
+            "The converter does not carry over XGBoost's own categorical splits: fit on codes "
+            "(numbers) without enable_categorical, and give categories."
         )
-    booster.feature_names = None  # the converter knows features by position only
-    booster.feature_types = None
-    converted = convert_xgboost(
-        model,
-        initial_types=[("input", FloatTensorType([None, len(task.inputs)]))],
-        target_opset=_OPSET,
-    )
+    with _nameless(booster):
+        converted = convert_xgboost(
+            model,
+            initial_types=[("input", FloatTensorType([None, len(task.inputs)]))],
+            target_opset=_OPSET,
+        )
+        thresholds = _thresholds(booster, task)
     classification = task.kind == "classification"
     output = "probabilities" if classification else "variable"
     graph.keep_output(converted, output, len(model.classes_) if classification else 1)
@@ -45,14 +49,29 @@ def convert_xgboost_model(model: Any, task: Task) -> Original:
         output=output,
         score=lambda rows: _score(model, rows, task),
         hyperparameters={k: v for k, v in model.get_params().items() if v is not None},
-        thresholds=_thresholds(booster, task),
+        thresholds=thresholds,
         is_tree=True,
     )
 
 
+@contextmanager
+def _nameless(booster: Any) -> Iterator[None]:
+    """The converter knows features by position only; afterwards the model is its owner's again."""
+    names, types = booster.feature_names, booster.feature_types
+    booster.feature_names = booster.feature_types = None
+    try:
+        yield
+    finally:
+        booster.feature_names, booster.feature_types = names, types
+
+
 def _score(model: Any, rows: Rows, task: Task) -> Scores:
     answer = model.predict_proba if task.kind == "classification" else model.predict
-    scores = np.asarray(answer(matrix(rows, task.names, task.categories)), np.float64)
+    given: Any = matrix(rows, task.names, task.categories)
+    names = model.get_booster().feature_names
+    if names is not None:
+        given = pd.DataFrame(given, columns=names)
+    scores = np.asarray(answer(given), np.float64)
     return scores.reshape(len(scores), -1)
 
 

@@ -10,6 +10,7 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 from contracts.manifest import InputColumn
+from leadline.publish.original import PublishError
 from leadline.publish.rows import Floats, Rows, Scores, matrix
 
 _TENSORS: dict[str, int] = {
@@ -70,6 +71,12 @@ def take_columns(
 def keep_output(model: Any, name: str, width: int) -> None:
     """Leave one output, float32 [rows, width], and only the nodes it needs."""
     graph = model.graph
+    if not any(name in node.output for node in graph.node):
+        raise PublishError(
+            'The model gives values, not probabilities: is it task="regression"?'
+            if name == "probabilities"
+            else 'The model tells classes apart: is it task="classification"?'
+        )
     graph.name = "model"  # converters draw a name, which would make every export another content
     needed, kept = {name}, []
     for node in reversed(graph.node):
@@ -151,6 +158,7 @@ class Runner:
         )
         self._inputs, self._layout = inputs, layout
         self.input_name = self._session.get_inputs()[0].name
+        self.width = int(self._session.get_outputs()[0].shape[-1])
 
     def feeds(self, rows: Rows) -> dict[str, npt.NDArray[Any]]:
         """The tensors of these rows."""

@@ -17,6 +17,9 @@ def metric_of(task: str, labels: Floats) -> Metric:
 
 
 def _auc(scores: Scores, labels: Floats) -> float:
+    """NaN where the labels are all of one class."""
+    if np.unique(labels).size < 2:
+        return float("nan")
     return float(roc_auc_score(labels, scores[:, -1]))
 
 

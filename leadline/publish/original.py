@@ -49,3 +49,17 @@ class Task:
     def names(self) -> list[str]:
         """Input names in the model's order."""
         return [column.name for column in self.inputs]
+
+    def check_fitted_on(self, names: Sequence[str] | None, width: int) -> None:
+        """Raises ``PublishError`` unless the inputs are those that the model was fitted on, in
+        that order; ``names`` are the model's own, None where it was fitted on an array."""
+        if width != len(self.inputs):
+            raise PublishError(
+                f"The model takes {width} features, but {len(self.inputs)} inputs are described."
+            )
+        if names is None or set(names) != set(self.names) or list(names) == self.names:
+            return
+        raise PublishError(
+            "The model was fitted on its inputs in another order than they are described in; "
+            f"its own is {', '.join(names)}."
+        )

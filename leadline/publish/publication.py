@@ -19,12 +19,18 @@ from contracts.manifest import (
 from leadline.publish import graph
 from leadline.publish.bundle import Bundle, entries
 from leadline.publish.convert import original_of
+from leadline.publish.described import (
+    check_classes,
+    check_inputs,
+    described_rows,
+    labels_of,
+)
 from leadline.publish.golden import golden_set
 from leadline.publish.metrics import metric_of
 from leadline.publish.original import Original, PublishError, Task
 from leadline.publish.parity import ParityReport, compare, refuse_unless_it_holds
 from leadline.publish.quantize import Int8Report, int8_report, not_applicable, quantize
-from leadline.publish.rows import Rows, length, rows_of
+from leadline.publish.rows import Floats, Rows
 from monitor.domain.baseline import Validation, build_profile
 
 TOLERANCE = 1e-5
@@ -83,19 +89,20 @@ class Publication:
 
 def build(publication: Publication) -> Bundle:
     """Convert, verify, profile. Raises ``PublishError`` when the export is not the original."""
-    _check(publication)
+    check_inputs(publication)
     inputs = publication.inputs
-    sample = rows_of(publication.sample, inputs)
-    validation = rows_of(publication.validation, inputs)
+    sample, validation = described_rows(publication)
+    labels = labels_of(publication, validation)
     original = original_of(
         publication.model, Task(publication.task, inputs, publication.categories)
     )
     content = _serialized(original)
     runner = graph.Runner(content, inputs, original.layout)
+    check_classes(publication, labels, runner.width)
     report = _verified(publication, original, runner, validation)
     files = {"model.onnx": content, "parity.json": report.model_dump_json(indent=1).encode()}
     if publication.precision == "int8" or publication.report_int8:
-        files |= _int8(publication, original, content, sample, validation)
+        files |= _int8(publication, original, content, sample, validation, labels)
         if publication.precision == "int8":
             runner = graph.Runner(files["model.onnx"], inputs, original.layout)
     golden = golden_set(
@@ -109,15 +116,21 @@ def build(publication: Publication) -> Bundle:
         takes_null=not report.null_refused,
     )
     files["golden.json"] = golden.model_dump_json().encode()
-    files["baseline.json"] = _baseline(publication, runner, sample, validation).encode()
+    files["baseline.json"] = _baseline(publication, runner, sample, validation, labels).encode()
     try:
         return Bundle(_manifest(publication, original, runner, files), files)
     except ValidationError as wrong:
-        raise PublishError("; ".join(error["msg"] for error in wrong.errors())) from None
+        said = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in wrong.errors()]
+        raise PublishError("; ".join(each.removeprefix(": ") for each in said)) from None
 
 
 def _int8(
-    publication: Publication, original: Original, content: bytes, sample: Rows, validation: Rows
+    publication: Publication,
+    original: Original,
+    content: bytes,
+    sample: Rows,
+    validation: Rows,
+    labels: Floats,
 ) -> dict[str, bytes]:
     """``int8.json``, and the int8 ``model.onnx`` where it is wanted and good enough."""
     wanted = publication.precision == "int8"
@@ -126,7 +139,6 @@ def _int8(
         said = Int8Report(applicable=False, reason=reason)
         return {"int8.json": said.model_dump_json(indent=1).encode()}
     small = quantize(original, content, publication.inputs, sample)
-    labels = np.asarray(publication.labels, np.float64)
     threshold = publication.post_processing.threshold
     said = int8_report(
         content,
@@ -139,6 +151,10 @@ def _int8(
         threshold=None if threshold is None else threshold.value,
     )
     assert said.metric_loss is not None
+    if wanted and not np.isfinite(said.metric_loss):
+        raise PublishError(
+            f"What int8 costs cannot be told: {said.metric} needs validation rows of both classes."
+        )
     if wanted and said.metric_loss > publication.int8_loss_max:
         raise PublishError(
             f"int8 is worse by {said.metric_loss:.4f} in {said.metric} (limit "
@@ -148,23 +164,6 @@ def _int8(
         raise PublishError("The int8 graph's score of a row depends on the rows beside it.")
     files = {"int8.json": said.model_dump_json(indent=1).encode()}
     return {**files, "model.onnx": small} if wanted else files
-
-
-def _check(publication: Publication) -> None:
-    names = [column.name for column in publication.inputs]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise PublishError(f"Inputs are named twice: {', '.join(repeated)}.")
-    texts = {column.name for column in publication.inputs if column.dtype == "string"}
-    strangers = sorted(set(publication.categories) - texts)
-    if strangers:
-        raise PublishError(f"Categories are given for no text input: {', '.join(strangers)}.")
-    classes = np.unique(np.asarray(publication.labels, np.float64)).size
-    many = publication.task == "classification" and classes > 2
-    if many and publication.post_processing.of_one_score():
-        raise PublishError(
-            "Calibration, clipping and a threshold are of two classes; the labels name more."
-        )
 
 
 def _serialized(original: Original) -> bytes:
@@ -191,16 +190,11 @@ def _verified(
 
 
 def _baseline(
-    publication: Publication, runner: graph.Runner, sample: Rows, validation: Rows
+    publication: Publication, runner: graph.Runner, sample: Rows, validation: Rows, labels: Floats
 ) -> str:
     """Scores of the validation rows stand for the prediction's distribution: the model was fitted
     on the sample, and would look surer there than it is. How days differ is learned from the
     sample, which has times."""
-    labels = np.asarray(publication.labels, np.float64)
-    if len(labels) != length(validation):
-        raise PublishError(
-            f"{length(validation)} validation rows have {len(labels)} labels; give one a row."
-        )
     scores = runner.score(validation)
     binary = publication.task == "regression" or scores.shape[1] == 2
     threshold = publication.post_processing.threshold

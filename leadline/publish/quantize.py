@@ -149,7 +149,9 @@ def int8_report(
     loss = values[0] - values[1] if metric.higher_is_better else values[1] - values[0]
     decide = _decisions(threshold)
     speeds = [_speed(runner, rows) for runner in (full, small)]
-    alone = np.concatenate([small.score(take(rows, slice(i, i + 1))) for i in range(32)])
+    alone = np.concatenate(
+        [small.score(take(rows, slice(i, i + 1))) for i in range(min(32, length(rows)))]
+    )
     return Int8Report(
         applicable=True,
         rows=length(rows),
@@ -178,7 +180,7 @@ def _speed(runner: Runner, rows: Rows) -> dict[str, float]:
     """Microseconds a row by batch size; the fastest of many runs, after one to warm up."""
     found = {}
     for batch in (1, 32):
-        feeds = runner.feeds(take(rows, slice(0, batch)))
+        feeds = runner.feeds(take(rows, np.arange(batch) % length(rows)))
         runner.run(feeds)
         best = np.inf
         until = time.perf_counter() + SPEED_S

@@ -27,12 +27,14 @@ _DTYPES: dict[str, Any] = {
 def rows_of(frame: Any, inputs: Sequence[InputColumn]) -> dict[str, npt.NDArray[Any]]:
     """The inputs' columns of a pandas, polars or Arrow table or a mapping, in the inputs' dtypes.
 
-    Raises ``KeyError`` naming every column that is absent.
+    Raises ``KeyError`` naming every column that is absent, ``ValueError`` naming one whose values
+    are not of its dtype.
     """
-    missing = [column.name for column in inputs if column.name not in _names(frame)]
+    names = _names(frame)
+    missing = [column.name for column in inputs if column.name not in names]
     if missing:
-        raise KeyError(f"the sample has no column {', '.join(missing)}")
-    return {column.name: _column(frame[column.name], column.dtype) for column in inputs}
+        raise KeyError(f"there is no column {', '.join(missing)}")
+    return {column.name: _column(frame[column.name], column) for column in inputs}
 
 
 def length(rows: Rows) -> int:
@@ -68,20 +70,35 @@ def matrix(
 
 def _names(frame: Any) -> list[str]:
     """Column names of Arrow (``column_names``), pandas and polars (``columns``), or a mapping."""
+    if isinstance(frame, np.ndarray):
+        raise ValueError("an array's columns have no names: give a data frame or {name: values}")
     for attribute in ("column_names", "columns"):
         if hasattr(frame, attribute):
             return list(getattr(frame, attribute))
     return list(frame)
 
 
-def _column(values: Any, dtype: str) -> npt.NDArray[Any]:
+def _column(values: Any, column: InputColumn) -> npt.NDArray[Any]:
     array = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
-    if dtype == "string":
-        # pandas writes a missing text as NaN.
-        texts = [
-            None if value is None or isinstance(value, float) else str(value) for value in array
-        ]
-        return np.array(texts, dtype=object)
+    if column.dtype == "string":
+        texts = [None if _is_null(value) else value for value in array]
+        if any(isinstance(text, float) for text in texts):
+            raise ValueError(f"{column.name} holds fractions, which are no text: write them as one")
+        return np.array([None if text is None else str(text) for text in texts], dtype=object)
     if array.dtype == object:
-        array = np.array([np.nan if value is None else value for value in array])
-    return array.astype(_DTYPES[dtype])
+        array = np.array([np.nan if _is_null(value) else value for value in array])
+    try:
+        with np.errstate(invalid="ignore"):
+            taken = array.astype(_DTYPES[column.dtype])
+    except (ValueError, TypeError):
+        raise ValueError(f"{column.name} holds what is no {column.dtype}") from None
+    if taken.dtype.kind in "ib" and array.dtype.kind in "fiu" and not (taken == array).all():
+        raise ValueError(f"{column.name} holds nulls, fractions or too much for {column.dtype}")
+    return taken
+
+
+def _is_null(value: Any) -> bool:
+    """None, NaN, and the null of pandas' own dtypes."""
+    if isinstance(value, float):
+        return bool(np.isnan(value))
+    return value is None or type(value).__name__ == "NAType"

@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import lightgbm
 import numpy as np
+import pandas as pd
 import pytest
 
 from contracts.manifest import InputColumn
@@ -42,6 +45,27 @@ def test_the_export_answers_as_lightgbm_on_every_kind_of_row(
     }
     assert report.kinds["threshold"].rows > 300
     assert report.decision_flips == 0
+
+
+def test_inputs_in_another_order_than_the_model_was_fitted_on_are_refused() -> None:
+    seen = flowers().train()
+    names = [column.name for column in INPUTS]
+    frame = pd.DataFrame(seen.matrix(), columns=names)
+    model = lightgbm.LGBMClassifier(n_estimators=3, verbose=-1, n_jobs=1).fit(frame, seen.labels)
+    assert original_of(model, TASK).layout == "columns"
+    swapped = (INPUTS[1], INPUTS[0], *INPUTS[2:])
+    with pytest.raises(PublishError, match="its own is length, width, petals, colour"):
+        original_of(model, replace(TASK, inputs=swapped))
+
+
+def test_categories_in_another_order_than_the_model_remembers_are_refused() -> None:
+    seen = flowers().train()
+    frame = pd.DataFrame(dict(seen.rows)).astype({"colour": "category"})
+    model = lightgbm.LGBMClassifier(n_estimators=3, verbose=-1, n_jobs=1).fit(frame, seen.labels)
+    own = tuple(frame["colour"].cat.categories)
+    assert original_of(model, replace(TASK, categories={"colour": own})).layout == "columns"
+    with pytest.raises(PublishError, match="in another order, than those given: blue, red, white"):
+        original_of(model, replace(TASK, categories={"colour": own[::-1]}))
 
 
 def test_thresholds_rounded_to_nearest_send_rows_at_the_split_the_other_way() -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -124,3 +125,52 @@ def test_a_null_that_the_converter_loses_is_caught_with_the_cure() -> None:
     model.fit(seen.matrix(text=False), seen.labels)
     with pytest.raises(PublishError, match="how the model treats null"):
         refuse_unless_it_holds(_report(model, NUMERIC, nulls=False))
+
+
+def test_inputs_in_another_order_than_the_frame_had_are_refused() -> None:
+    seen = flowers(nulls=False).train()
+    frame = pd.DataFrame({column.name: seen.rows[column.name] for column in NUMBERS})
+    model = LogisticRegression().fit(frame, seen.labels)
+    with pytest.raises(PublishError, match="its own is length, width, petals"):
+        original_of(model, replace(NUMERIC, inputs=NUMBERS[::-1]))
+    with pytest.raises(PublishError, match="takes 3 features, but 2 inputs"):
+        original_of(model, replace(NUMERIC, inputs=NUMBERS[:2]))
+
+
+def test_a_pipeline_that_scales_some_columns_by_name_takes_them_by_name() -> None:
+    seen = flowers(nulls=False).train()
+    frame = pd.DataFrame({column.name: seen.rows[column.name] for column in NUMBERS})
+    scale = ColumnTransformer([("scale", StandardScaler(), ["width"])], remainder="passthrough")
+    model = make_pipeline(scale, LogisticRegression()).fit(frame, seen.labels)
+    assert original_of(model, FILLED).layout == "columns"
+    assert _report(model, FILLED, nulls=False).holds
+
+
+def test_an_encoder_that_fails_on_a_new_text_is_told_what_to_do() -> None:
+    seen = flowers(nulls=False).train()
+    encode = ColumnTransformer([("text", OneHotEncoder(), ["colour"])], remainder="passthrough")
+    model = make_pipeline(encode, RandomForestClassifier(3, random_state=1))
+    model.fit(pd.DataFrame(dict(seen.rows)), seen.labels)
+    filled = Task("classification", [*NEVER_NULL, INPUTS[3]], {})
+    with pytest.raises(PublishError, match='handle_unknown="ignore"'):
+        _report(model, filled, nulls=False)
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "said"),
+    [
+        (LogisticRegression(), "regression", 'is it task="classification"'),
+        (Ridge(), "classification", 'is it task="regression"'),
+    ],
+)
+def test_the_other_task_is_suggested(model: Any, kind: Any, said: str) -> None:
+    seen = flowers(nulls=False).train()
+    model.fit(seen.matrix(text=False), seen.labels)
+    with pytest.raises(PublishError, match=said):
+        original_of(model, Task(kind, NEVER_NULL, {}))
+
+
+@pytest.mark.parametrize("model", [LogisticRegression(), make_pipeline(StandardScaler(), Ridge())])
+def test_a_model_that_is_not_fitted_is_told_so(model: Any) -> None:
+    with pytest.raises(PublishError, match="not fitted yet"):
+        original_of(model, NUMERIC)

@@ -1,5 +1,7 @@
+from dataclasses import replace
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from leadline.publish.convert import original_of
@@ -35,3 +37,23 @@ def test_the_export_answers_as_xgboost_on_every_kind_of_row(kind: Any) -> None:
 def test_a_bare_booster_is_refused_because_it_does_not_say_what_it_predicts() -> None:
     with pytest.raises(PublishError, match="XGBClassifier"):
         original_of(_model(xgboost.XGBClassifier).get_booster(), TASK)
+
+
+def test_names_and_their_order_are_asked_and_stay_the_owners() -> None:
+    seen = flowers().train()
+    names = [column.name for column in INPUTS]
+    frame = pd.DataFrame(seen.matrix(), columns=names)
+    model = xgboost.XGBClassifier(n_estimators=3, n_jobs=1).fit(frame, seen.labels)
+    for _ in range(2):
+        original_of(model, TASK)
+        assert model.get_booster().feature_names == names
+    with pytest.raises(PublishError, match="its own is length, width, petals, colour"):
+        original_of(model, replace(TASK, inputs=INPUTS[::-1]))
+
+
+def test_splits_by_xgboosts_own_categories_are_refused() -> None:
+    seen = flowers().train()
+    frame = pd.DataFrame(dict(seen.rows)).astype({"colour": "category"})
+    model = xgboost.XGBClassifier(n_estimators=3, n_jobs=1, enable_categorical=True)
+    with pytest.raises(PublishError, match="fit on codes"):
+        original_of(model.fit(frame, seen.labels), TASK)

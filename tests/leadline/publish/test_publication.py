@@ -14,6 +14,7 @@ from leadline.publish.graph import Runner
 from leadline.publish.original import PublishError
 from leadline.publish.parity import ParityReport
 from leadline.publish.publication import Publication, build
+from leadline.publish.rows import take
 from tests.leadline.publish.flowers import COLOURS, INPUTS, TRAINING, flowers
 
 
@@ -122,7 +123,7 @@ def test_post_processing_that_a_task_cannot_do_is_refused(publication: Publicati
     with pytest.raises(PublishError, match="of two classes"):
         build(replace(publication, labels=many))
     labels = PostProcessing(labels=("a", "b", "c"), threshold=Threshold(value=0.5))
-    with pytest.raises(PublishError, match="more than two classes"):
+    with pytest.raises(PublishError, match="3 names are given in labels, for 2 classes"):
         build(replace(publication, post_processing=labels))
 
 
@@ -133,7 +134,7 @@ def test_labels_that_are_not_one_a_row_are_refused(publication: Publication) -> 
 
 def test_a_column_that_the_sample_lacks_is_named(publication: Publication) -> None:
     partial = {name: values for name, values in flowers().rows.items() if name != "width"}
-    with pytest.raises(KeyError, match="no column width"):
+    with pytest.raises(PublishError, match="sample: there is no column width"):
         build(replace(publication, sample=partial))
 
 
@@ -147,3 +148,35 @@ def test_a_bundle_is_written_as_files(bundle: Bundle, tmp_path: Any) -> None:
     written = Manifest.model_validate_json((tmp_path / "manifest.json").read_bytes())
     assert written == bundle.manifest
     assert (tmp_path / "model.onnx").read_bytes() == bundle.files["model.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"labels": ["yes"] * 500}, "labels are numbers"),
+        ({"labels": np.full(500, np.nan)}, "some are null"),
+        ({"labels": np.repeat([1, 2], 250)}, "their labels are 0 to 1, .* but 1, 2 are given"),
+        ({"labels": np.zeros((500, 2))}, "500 validation rows have 1000 labels"),
+        ({"post_processing": PostProcessing(labels=("a", "b", "c"))}, "3 names .* for 2 classes"),
+        ({"sample": np.zeros((10, 4))}, "sample: an array's columns have no names"),
+        ({"validation": take(flowers().rows, slice(0, 0)), "labels": []}, "there are no rows"),
+        ({"categories": {}}, "colour is text: give categories"),
+        ({"inputs": ("length", "width")}, r"inputs are InputColumn\("),
+        ({"name": "My model"}, "model: String should match"),
+        ({"model": lightgbm.LGBMClassifier()}, "This LGBMClassifier is not fitted"),
+        ({"task": "regression"}, 'is it task="classification"'),
+    ],
+)
+def test_a_mistake_is_told_in_words(
+    publication: Publication, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(PublishError, match=said):
+        build(replace(publication, **changes))
+
+
+def test_a_default_that_is_none_is_told_before_anything_is_converted(
+    publication: Publication,
+) -> None:
+    wrong = INPUTS[0].model_copy(update={"on_missing": "default"})
+    with pytest.raises(PublishError, match=r"The input length: .* needs a default"):
+        build(replace(publication, inputs=(wrong, *INPUTS[1:])))

@@ -2,6 +2,7 @@ from dataclasses import replace
 from typing import Any
 
 import lightgbm
+import numpy as np
 import onnx
 import pytest
 from sklearn.neural_network import MLPClassifier
@@ -89,3 +90,13 @@ def test_int8_of_trees_is_not_applicable_and_says_so() -> None:
 def test_int8_that_loses_more_than_allowed_is_refused_with_the_loss() -> None:
     with pytest.raises(PublishError, match=r"int8 is worse by .* in auc"):
         build(_publication(_network(), precision="int8", int8_loss_max=-1.0))
+
+
+def test_few_validation_rows_are_enough_for_a_report_but_not_of_one_class() -> None:
+    whole = _publication(_network(), precision="int8")
+    few = {name: values[:20] for name, values in whole.validation.items()}
+    labels = np.tile([0, 1], 10)
+    report = _report(build(replace(whole, validation=few, labels=labels, int8_loss_max=1.0)))
+    assert (report.rows, report.batch_invariant) == (20, True)
+    with pytest.raises(PublishError, match="needs validation rows of both classes"):
+        build(replace(whole, validation=few, labels=labels * 0))

@@ -6,6 +6,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from contracts.manifest import InputColumn
 from leadline.publish.rows import codes, matrix, rows_of
 from tests.leadline.publish.flowers import COLOURS, INPUTS, flowers
 
@@ -55,3 +56,34 @@ def test_a_matrix_has_the_columns_in_the_order_asked_for() -> None:
     assert found.shape == (2000, 2)
     assert found.dtype == np.float32
     assert (found[:, 0] == ROWS["petals"]).all()
+
+
+def test_nulls_of_pandas_own_dtypes_are_nulls() -> None:
+    frame = pd.DataFrame(
+        {
+            "colour": pd.array(["red", None], dtype="string"),
+            "length": pd.array([1, None], dtype="Int64"),
+        }
+    )
+    found = rows_of(frame, [INPUTS[3], INPUTS[0]])
+    assert found["colour"].tolist() == ["red", None]
+    assert np.isnan(found["length"][1])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values"),
+    [
+        ("int64", [1.0, np.nan]),
+        ("int32", [0.5]),
+        ("int32", [2**40]),
+        ("bool", [2]),
+        ("float32", ["x"]),
+        ("string", [1.0, np.nan]),
+    ],
+)
+def test_a_value_that_its_dtype_does_not_hold_is_refused_by_name(
+    dtype: Any, values: list[Any]
+) -> None:
+    column = InputColumn(name="x", dtype=dtype, source="request:x")
+    with pytest.raises(ValueError, match=r"^x holds"):
+        rows_of({"x": values}, [column])
