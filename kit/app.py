@@ -122,6 +122,25 @@ def _documented_problems() -> dict[int | str, dict[str, Any]]:
     }
 
 
+_UNREADY: dict[int | str, dict[str, Any]] = {
+    503: {
+        "description": "It cannot serve now.",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["ready", "missing"],
+                    "properties": {
+                        "ready": {"const": False},
+                        "missing": {"type": "array", "minItems": 1, "items": {"type": "string"}},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
 def new_request_id() -> str:
     """32 hexadecimal digits that no other request of the platform has."""
     return f"{_PROCESS}{next(_REQUESTS):016x}"
@@ -176,7 +195,7 @@ def _vital_signs(ready: Ready, watchdog: LoopWatchdog, draining: Draining) -> AP
         """The process lives."""
         return {"live": True}
 
-    @router.get("/readyz")
+    @router.get("/readyz", responses=_UNREADY)
     async def readyz(response: Response) -> dict[str, Any]:
         """The process can serve; otherwise 503 and what is missing."""
         answer = ready()

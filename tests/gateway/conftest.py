@@ -27,6 +27,7 @@ async def replica(state: Path) -> AsyncIterator[FakeReplica]:
     await fake.start()
     yield fake
     await fake.stop()
+    assert fake.faults == []
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def echo(kind: int, ask: Ask) -> Answer:
         "target": ask.target,
         "principal": ask.principal,
         "request_id": ask.request_id.hex(),
-        "headers": ask.headers.decode(),
+        "headers": ask.headers.decode("utf-8", "replace"),
         "traceparent": ask.traceparent,
         "explain": ask.explain,
         "remaining_ms": ask.remaining_ms,
@@ -51,6 +51,8 @@ class FakeReplica:
         self._at = at
         self.rule = rule
         self.holds = False
+        self.faults: list[Exception] = []
+        """Of the rule: each closes the connection, which looks like a replica that went away."""
         self.asked: list[Ask] = []
         self.reads: list[int] = []
         """Frames that each read brought."""
@@ -122,7 +124,11 @@ class FakeReplica:
             self._answer(*each)
 
     def _answer(self, writer: asyncio.StreamWriter, kind: int, frame_id: int, ask: Ask) -> None:
-        answer = self.rule(kind, ask)
+        try:
+            answer = self.rule(kind, ask)
+        except Exception as fault:
+            self.faults.append(fault)
+            raise
         if answer is not None:
             loop = asyncio.get_running_loop()
             loop.call_later(self.delay_s, writer.write, pack_answer(frame_id, answer))

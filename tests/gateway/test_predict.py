@@ -44,6 +44,16 @@ async def test_a_prediction_reaches_the_replica_with_its_caller(
         assert answer.headers["content-type"] == "application/json"
 
 
+async def test_a_request_id_of_any_bytes_goes_on_as_it_came(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    for _ in range(2):  # by both ways
+        headers = {**bearer(key), "x-request-id": b"\xe9\xff7"}
+        answer = await gateway.http.post("/predict", json=BODY, headers=headers)  # type: ignore[arg-type]
+        assert answer.status_code == 200
+        assert replica.asked[-1].headers == b"\xe9\xff7"
+
+
 async def test_a_sampled_trace_reaches_the_replica_and_the_log(
     gateway: Running, key: str, replica: FakeReplica
 ) -> None:
