@@ -1,16 +1,12 @@
 """Wiring: the only place of the gateway that constructs things. Constructing does no I/O."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any
 
 import httpx
-import orjson
 from fastapi import FastAPI
 
 from gateway.adapters.edge import Edge, EdgeTimes
@@ -22,7 +18,7 @@ from gateway.adapters.replicas_frames import ReplicasFrames
 from gateway.adapters.upstream_httpx import UpstreamHttpx
 from gateway.admit import Admission
 from gateway.authenticate import Authenticate
-from gateway.domain.access import OPEN, PREDICT_BYTES_MAX, Service, rule_for, scope_for
+from gateway.domain.access import PREDICT_BYTES_MAX, Service
 from gateway.domain.envelope import Envelope, read_envelope
 from gateway.domain.gcra import Policy
 from gateway.domain.head import HeadLimits
@@ -34,6 +30,7 @@ from gateway.once import Once
 from gateway.predict import Predict
 from gateway.routes.door import Door
 from gateway.routes.keys import keys_router
+from gateway.routes.openapi import document
 from gateway.routes.problems import problems_router
 from gateway.settings import GatewaySettings
 from kit.app import create_app
@@ -41,8 +38,6 @@ from kit.clock import Clock, SystemClock
 from kit.redis_pipeline import PipelinedRedis
 from kit.tasks import TaskOwner, periodic
 
-_PARAMETER = re.compile(r"\{\w+\}")
-KEYS_TIMEOUT_MS = 500.0
 LIMIT_SWEEP_S = 0.5
 EDGE_SWEEP_S = 0.5
 
@@ -104,7 +99,7 @@ def build(settings: GatewaySettings, clock: Clock | None = None) -> Gateway:
 
 def _parts(settings: GatewaySettings, clock: Clock) -> _Parts:
     token = settings.service_token.get_secret_value()
-    keys_redis = PipelinedRedis(settings.redis_url, timeout_ms=KEYS_TIMEOUT_MS)
+    keys_redis = PipelinedRedis(settings.redis_url, timeout_ms=settings.keys_timeout_ms)
     limit_redis = PipelinedRedis(settings.redis_url, timeout_ms=settings.limiter_timeout_ms)
     tasks = TaskOwner()
     return _Parts(
@@ -189,7 +184,7 @@ def _app(settings: GatewaySettings, clock: Clock, parts: _Parts, edge: Edge) -> 
         lifespan=lifespan,
         ready=ready,
     )
-    _document(app)
+    document(app)
     return app
 
 
@@ -203,24 +198,3 @@ def _start_tasks(settings: GatewaySettings, parts: _Parts, edge: Edge) -> None:
         ("edge_sweep", sweep_edge, EDGE_SWEEP_S),
     ):
         parts.tasks.start(name, periodic(work, every_s), restart=True)
-
-
-def _document(app: FastAPI) -> None:
-    """Add what is answered outside FastAPI's own routes to its OpenAPI document."""
-    paths = orjson.loads(files("gateway").joinpath("predict_openapi.json").read_bytes())
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = generate()
-        document["paths"].update(paths)
-        schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
-        schemes["ApiKey"] = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
-        schemes["Bearer"] = {"type": "http", "scheme": "bearer"}
-        for path, operations in document["paths"].items():
-            for method, operation in operations.items():
-                rule = rule_for(_PARAMETER.sub("x", path))
-                if rule is not None and scope_for(rule, method.upper()) != OPEN:
-                    operation["security"] = [{"ApiKey": []}, {"Bearer": []}]
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it

@@ -31,6 +31,9 @@ class GatewaySettings(ServiceSettings):
     keys_poll_s: float = Field(
         default=1.0, gt=0, le=5, description="A revocation reaches every gateway within this time."
     )
+    keys_timeout_ms: float = Field(
+        default=500.0, gt=0, description="For Redis to store a new or revoked key."
+    )
     issuers: tuple[Issuer, ...] = Field(default=(), description="JSON list; empty: no tokens.")
     jwks_fresh_s: float = Field(default=300.0, gt=0, description="Keys are fetched again after it.")
     token_quota_rows: int = Field(default=600_000, ge=1, description="Of each token's principal.")

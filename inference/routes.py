@@ -1,7 +1,8 @@
 """HTTP in, one verb call, HTTP out."""
 
+import re
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import uuid4
 
 from fastapi import APIRouter, Request, Response
@@ -35,7 +36,7 @@ def internal(offer: Callable[[RoutingTable], None]) -> APIRouter:
 
 def open_inference(infer: Infer, clock: Clock, *, open_to_all: bool) -> APIRouter:
     """The Open Inference Protocol V2; bodies are read as they are, whatever they say they are."""
-    routes = APIRouter(tags=["open inference protocol"])
+    routes = APIRouter(tags=["open inference protocol"], responses=_ERRORS)
 
     async def answer(request: Request) -> Response:
         caller: Caller | None = request.state.caller
@@ -60,8 +61,9 @@ def open_inference(infer: Infer, clock: Clock, *, open_to_all: bool) -> APIRoute
 
     for path, method, summary in _PATHS:
         routes.add_api_route(
-            path, answer, methods=[method], summary=summary, response_class=Response
-        )
+            path, answer, methods=[method], summary=summary, response_class=Response,
+            openapi_extra=_described(path),
+        )  # fmt: skip
     routes.add_api_route(
         "/v2/{rest:path}", answer, methods=["GET", "POST"], include_in_schema=False
     )
@@ -83,6 +85,66 @@ def _remaining_ms(request: Request) -> int:
     return int(given) if given.isascii() and given.isdigit() and len(given) < 9 else _DEADLINE_MS
 
 
+def _described(path: str) -> dict[str, Any]:
+    """What FastAPI cannot know of a route that reads its request as it is."""
+    described: dict[str, Any] = {
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in re.findall(r"{(\w+)}", path)
+        ]
+    }
+    if path.endswith("/infer"):
+        described["requestBody"] = {
+            "required": True,
+            "content": {
+                "application/json": {"schema": _INFER},
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            },
+        }
+    return described
+
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": 'What is wrong: `{"error": "…"}`.',
+        "content": {
+            "application/json": {
+                "schema": {"type": "object", "properties": {"error": {"type": "string"}}}
+            }
+        },
+    }
+    for status in ("4XX", "5XX")
+}
+_TENSOR: dict[str, Any] = {
+    "name": {"type": "string"},
+    "parameters": {"type": "object"},
+}
+_INFER: dict[str, Any] = {
+    "type": "object",
+    "required": ["inputs"],
+    "properties": {
+        "id": {"type": "string"},
+        "parameters": {"type": "object"},
+        "inputs": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name", "shape", "datatype", "data"],
+                "properties": {
+                    **_TENSOR,
+                    "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+                    "datatype": {"type": "string", "examples": ["FP32", "INT64", "BYTES"]},
+                    "data": {"type": "array", "items": {}},
+                },
+            },
+        },
+        "outputs": {
+            "type": "array",
+            "items": {"type": "object", "required": ["name"], "properties": _TENSOR},
+        },
+    },
+}
+"""A request in JSON; with ``Inference-Header-Content-Length`` tensors may follow it as bytes."""
 _PATHS = (
     ("/v2", "GET", "Server metadata"),
     ("/v2/health/live", "GET", "Whether the server lives"),

@@ -17,6 +17,7 @@ from contracts.profile import BaselineProfile
 from kit.clock import Clock
 from kit.identity import needs, require
 from kit.problems import Problem
+from kit.schemas import whole_schema
 from kit.tasks import TaskOwner
 from monitor.alert import TellPeople
 from monitor.domain.rows import HOUR_US
@@ -227,7 +228,7 @@ def _body(kind: type[BaseModel]) -> dict[str, Any]:
     return {
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": kind.model_json_schema()}},
+            "content": {"application/json": {"schema": whole_schema(kind)}},
         }
     }
 

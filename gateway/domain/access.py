@@ -113,6 +113,15 @@ def scope_for(rule: Rule, method: str) -> str | None:
     return rule.write if method in rule.writes else None
 
 
+def scope_words(scope: str) -> str:
+    """A rule's scope as documents say it (Markdown)."""
+    return {
+        OPEN: "none",
+        ANY_PREDICT: "`predict` or `predict:<model>`",
+        PROVEN: "the one that the call names",
+    }.get(scope, f"`{scope}`")
+
+
 def methods_of(rule: Rule) -> str:
     """What ``Allow`` says of a path."""
     reads = sorted(_READS) if rule.read is not None else []

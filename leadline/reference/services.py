@@ -16,14 +16,12 @@ from typing import Any, NamedTuple
 from prometheus_client import Metric
 from prometheus_client.metrics import MetricWrapperBase
 
-from gateway.domain.access import ANY_PREDICT, OPEN, PROVEN, rule_for, scope_for
+from gateway.domain.access import rule_for, scope_for, scope_words
 from leadline.reference.markdown import page, table
 from leadline.reference.settings import settings_class
 from leadline.state import SERVICES
 
-_SCOPES = {ANY_PREDICT: "`predict` or `predict:<model>`", OPEN: "none", PROVEN: "any key"}
 _EXTRAS: dict[str, dict[str, str]] = {"gateway": {"pepper": "0" * 64}}
-_VITAL = ("/healthz", "/readyz", "/metrics")
 
 
 class Instrument(NamedTuple):
@@ -49,6 +47,8 @@ class Facts(NamedTuple):
 
     instruments: list[Instrument]
     routes: list[Route]
+    openapi: dict[str, Any]
+    """Its document."""
 
 
 @cache
@@ -65,7 +65,7 @@ def _facts_here(service: str) -> Facts:
         module: Any = import_module(f"{service}.app")
         made = (getattr(module, "build", None) or module.make_app)(settings)
         openapi = getattr(made, "app", made).openapi()
-    return Facts(found, sorted(_routes(service, openapi["paths"])))
+    return Facts(found, sorted(_routes(service, openapi["paths"])), openapi)
 
 
 # Metrics
@@ -134,18 +134,24 @@ def _metrics_table(found: Iterable[Instrument]) -> str:
 # Routes
 
 
+def is_reachable(service: str, path: str, method: str) -> bool:
+    """Whether callers reach this operation of the service through the gateway."""
+    return _scope(service, path, method) is not None
+
+
+def _scope(service: str, path: str, method: str) -> str | None:
+    rule = rule_for(re.sub(r"\{[^}]*\}", "x", path))
+    return scope_for(rule, method.upper()) if rule is not None and rule.service == service else None
+
+
 def _routes(service: str, paths: dict[str, dict[str, Any]]) -> Iterable[Route]:
     for path, methods in paths.items():
-        rule = rule_for(re.sub(r"\{[^}]*\}", "x", path))
-        if rule is None or (service != "gateway" and path in _VITAL):
-            continue
         for method, told in methods.items():
-            scope = scope_for(rule, method.upper())
+            scope = _scope(service, path, method)
             if scope is None:
                 continue
             says = (told.get("description") or told.get("summary") or "").split("\n\n")[0]
-            named = _SCOPES.get(scope, f"`{scope}`")
-            yield Route(path, method.upper(), named, says.replace("``", "`"))
+            yield Route(path, method.upper(), scope_words(scope), says.replace("``", "`"))
 
 
 def routes_page() -> str:
@@ -159,6 +165,6 @@ def routes_page() -> str:
     intro = (
         "All of it through the gateway, which asks for the scope and forwards; a service may ask "
         "for a narrower one, and then says so. What is not listed does not exist for callers. "
-        "Bodies and answers: `/docs` of each service."
+        "Bodies and answers: the gateway's `/docs`."
     )
     return page("HTTP", intro, parts)

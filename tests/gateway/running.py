@@ -17,7 +17,7 @@ from gateway.adapters.edge_httptools import EdgeProtocol
 from gateway.app import Gateway, build
 from gateway.domain.keys import KeyRecord, dump_keys, load_keys, mint_key
 from gateway.settings import GatewaySettings
-from kit.clock import SystemClock
+from kit.clock import Clock, SystemClock
 from tests.polling import until
 
 PEPPER = b"pepper-of-the-tests-0123456789"
@@ -90,7 +90,11 @@ def add_record(state: Path, record: KeyRecord) -> None:
 
 @asynccontextmanager
 async def running_gateway(state: Path, redis_url: str, **options: Any) -> AsyncIterator[Running]:
-    """Start a gateway in this event loop; its settings are the defaults and ``options``."""
+    """Start a gateway in this event loop; its settings are the defaults and ``options``.
+
+    One option is no setting: the ``clock``, the machine's unless given.
+    """
+    clock: Clock | None = options.pop("clock", None)
     (state / "gateway").mkdir(exist_ok=True)
     (state / "gateway" / "pepper").write_bytes(PEPPER)
     settings = GatewaySettings.model_validate(
@@ -102,7 +106,7 @@ async def running_gateway(state: Path, redis_url: str, **options: Any) -> AsyncI
             **options,
         }
     )
-    gateway = build(settings)
+    gateway = build(settings, clock)
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     config = uvicorn.Config(

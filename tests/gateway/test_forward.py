@@ -231,7 +231,8 @@ async def test_every_route_is_closed_without_a_key(behind: tuple[Behind, Running
             open_paths.add(path)
         else:
             assert answer.status_code == 401, path
-    assert open_paths == {"/healthz", "/readyz", "/metrics", "/problems", "/problems/{code}"}
+    vital = {"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
+    assert open_paths == vital | {"/problems", "/problems/{code}"}
 
 
 async def test_what_no_rule_names_does_not_exist(behind: tuple[Behind, Running, str]) -> None:

@@ -1,9 +1,11 @@
 """The reference says what the code says, no more and no less."""
 
+import json
 from pathlib import Path
 
 from contracts.problems import ProblemCode
 from leadline.reference import DEFAULT_FOLDER, pages, stale, write
+from leadline.reference.forwarded import FORWARDED
 from leadline.reference.services import facts, instruments
 
 
@@ -12,10 +14,27 @@ def test_the_committed_reference_is_what_the_code_says() -> None:
 
 
 def test_a_changed_and_a_forgotten_page_are_noticed(tmp_path: Path) -> None:
-    write(tmp_path)
+    forwarded = tmp_path / "forwarded.json"
+    write(tmp_path, forwarded)
+    assert stale(tmp_path, forwarded) == []
     (tmp_path / "problems.md").write_text("old")
     (tmp_path / "gone.md").write_text("of a page that is no longer made")
-    assert stale(tmp_path) == ["gone.md", "problems.md"]
+    assert stale(tmp_path, forwarded) == ["gone.md", "problems.md"]
+    forwarded.write_text("{}")
+    assert stale(tmp_path, forwarded) == ["forwarded.json"]
+
+
+def test_what_the_gateway_says_of_other_services_is_what_they_say() -> None:
+    told = json.loads(FORWARDED.read_text())["paths"]
+    page = pages()["http.md"]
+    for path, operations in told.items():
+        for method, operation in operations.items():
+            service, _, own_id = operation["operationId"].partition(".")
+            own = facts(service).openapi["paths"][path][method]
+            assert (own["operationId"], operation["x-served-by"]) == (own_id, service)
+            assert f"| `{method.upper()} {path}` |" in page
+    assert "/v1/replicas/{replica}" not in told
+    assert "/healthz" not in told
 
 
 def test_every_problem_has_its_line() -> None:
