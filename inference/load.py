@@ -60,7 +60,11 @@ class Load:
         """What is not there yet; empty when every wanted model is served."""
         if self._wanted is None:
             return ["no routing table yet"]
-        return [f"model {name} is not loaded" for name in sorted(self.fleet.missing)]
+        return [self._lacking(name) for name in sorted(self.fleet.missing)]
+
+    def _lacking(self, model: str) -> str:
+        reasons = [one.reason for one in self.states.values() if one.model == model and one.reason]
+        return ": ".join([f"model {model} is not loaded", *reasons[:1]])
 
     def offer(self, table: RoutingTable) -> None:
         """A table came (pushed or polled); the newest wins."""
@@ -150,11 +154,13 @@ class Load:
         self.states = {key: state for key, state in self.states.items() if key in wanted}
         before = self.fleet
         self.fleet = fleet_of(table, loaded, before)
+        changed = (self.fleet.epoch, self.fleet.missing) != (before.epoch, before.missing)
         self._retire(before)
         self._report_now.set()
         if not self.fleet.missing and table.epoch > before.epoch:
             await self._registry.keep_table(table)
-        _log.info("routing_applied", epoch=table.epoch, missing=sorted(self.fleet.missing))
+        if changed:  # not at every try to load what failed
+            _log.info("routing_applied", epoch=table.epoch, missing=sorted(self.fleet.missing))
 
     async def _load(self, key: Key) -> LoadedVersion | None:
         model, version = key

@@ -101,8 +101,12 @@ class Platform:
             environment["LEADLINE_V2_OPEN"] = "true"  # loopback only; the gateway checks keys
         own = {key: value for key, value in os.environ.items() if key.startswith("LEADLINE_")}
         command = [sys.executable, "-m", name]
-        ready = _http_ready(f"{self.url(name)}/readyz")
+        ready = _http_ready(f"{self.url(name)}/readyz", _ready_or_tried)
         return self._child(name, command, {**own, **environment}, ready, (sock.fileno(),))
+
+    async def not_loaded(self) -> list[str]:
+        """A sentence for every model that inference tried to load and could not."""
+        return failed_models(await _asked(f"{self.url('inference')}/readyz"))
 
     def mlflow_child(self) -> Child:
         """MLflow's own server, for data scientists; nothing of the platform depends on it."""
@@ -133,16 +137,42 @@ class Platform:
         )
 
 
-def _http_ready(url: str) -> Callable[[], Awaitable[bool]]:
+def _ready(answer: httpx.Response) -> bool:
+    return answer.status_code == 200
+
+
+def _ready_or_tried(answer: httpx.Response) -> bool:
+    """A model that cannot be loaded keeps its replica from being ready, but not the platform from
+    starting: it is through the platform that somebody mends it."""
+    return _ready(answer) or bool(failed_models(answer))
+
+
+def failed_models(answer: httpx.Response) -> list[str]:
+    """What ``/readyz`` says of models that were tried and failed; empty where more is missing."""
+    try:
+        missing = answer.json()["missing"]
+    except (ValueError, KeyError):
+        return []
+    failed = [each for each in missing if " is not loaded: " in each]
+    return failed if len(failed) == len(missing) else []
+
+
+def _http_ready(
+    url: str, enough: Callable[[httpx.Response], bool] = _ready
+) -> Callable[[], Awaitable[bool]]:
     async def ready() -> bool:
         try:
-            # Plain HTTP on loopback: reading the certificate store at every try would cost more.
-            async with httpx.AsyncClient(trust_env=False, timeout=1.0, verify=False) as client:  # noqa: S501
-                return (await client.get(url)).status_code == 200
+            return enough(await _asked(url))
         except httpx.TransportError:
             return False
 
     return ready
+
+
+async def _asked(url: str) -> httpx.Response:
+    # Plain HTTP on loopback: reading the certificate store at every try would cost more.
+    async with httpx.AsyncClient(trust_env=False, timeout=1.0, verify=False) as client:  # noqa: S501
+        return await client.get(url)
 
 
 def _answers_ping(path: Path) -> bool:

@@ -79,6 +79,8 @@ async def _start(
     for name in START_ORDER:
         with steps.step(f"{name} ready at {platform.url(name)}"):
             await supervisor.wait_ready(name)
+    for sentence in await platform.not_loaded():
+        steps(f"WARNING: {sentence}")
     if options.demo:
         with steps.step("demo: training libraries loaded"):
             setup = await asyncio.to_thread(import_module, "leadline.demo.setup")

@@ -161,7 +161,9 @@ async def test_a_rotten_download_is_refused_and_a_sound_one_taken_later(
     loading.registry.files[sha256] = content[:-1] + b"x"
     await loading.route(1, ("1", 1.0))
     assert loading.states() == {"1": "failed"}
-    assert loading.load.missing() == ["model risk is not loaded"]
+    (missing,) = loading.load.missing()
+    assert missing.startswith("model risk is not loaded: ")
+    assert "sha256" in missing
     (answer,) = await loading.house.ask(body("a"))
     assert (answer.status, answer.retryable) == (503, True)
     loading.registry.files[sha256] = content
