@@ -102,6 +102,7 @@ class Respond:
         writer = group.loaded.writer(group.arm.variant)
         for row in range(start, end):
             mixed.pieces[group.indices[row]] = (pieces[row], writer)
+        mixed.remembered.add(cache_of(served, start, end))
         mixed.degraded += degraded(group.loaded.inputs, served.taken, start, end)
         if asked.arrival.ask.explain:
             told = explained(group.loaded.inputs, served.taken, features, start, end)
@@ -117,9 +118,8 @@ class Respond:
             return
         asked.arrival.wanted = False
         ask = asked.arrival.ask
-        tail = tail_of(
-            cache_of(served, start, end), mixed.degraded, mixed.features if ask.explain else None
-        )
+        cache = next(said for said in ("miss", "hit", "off") if said in mixed.remembered)
+        tail = tail_of(cache, mixed.degraded, mixed.features if ask.explain else None)
         whole = [piece for piece in mixed.pieces if piece is not None]
         body = mixed_body(group.model.name, ask.request_id, whole, tail)
         asked.arrival.reply(Answer(200, body, rows=asked.arrival.rows))

@@ -58,6 +58,8 @@ class Mixed:
     """Of rows that do not fit, at most ``ERRORS_MAX``."""
     fine: int = 0
     outcome: int = 0
+    remembered: set[str] = field(default_factory=set)
+    """What each group said of its cache."""
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ import orjson
 from contracts.frames import Answer
 from contracts.served import CACHED
 from inference.domain.cache import AnswerCache, keys_of
+from inference.route import GROUP_ROWS_MAX
 from tests.inference.parts import House, asks, body, logistic_model
 
 
@@ -37,6 +38,18 @@ async def test_another_version_never_reads_the_entry(house: House) -> None:
     await house.ask(body("a"))
     house.serve(house.load("3", logistic_model([-0.1] * 10), cache_ttl_s=60.0))
     assert told(await house.ask(body("a"))) == ["miss"]
+
+
+async def test_a_request_in_several_groups_is_a_hit_only_where_all_its_rows_are(
+    house: House,
+) -> None:
+    house.serve(house.load("2", cache_ttl_s=60.0))
+    known = [f"a{index}" for index in range(GROUP_ROWS_MAX)]
+    rows = enumerate(["new", *known])
+    house.reader.values = {name: [index / 1e4] * 10 for index, name in rows}
+    await house.ask(body(*known))
+    assert told(await house.ask(body("new", *known))) == ["miss"]
+    assert told(await house.ask(body("new", *known))) == ["hit"]
 
 
 async def test_twins_under_way_are_computed_once(house: House) -> None:
