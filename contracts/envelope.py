@@ -26,6 +26,7 @@ _HEAD = re.compile(
 _SAFE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _MEMBERS = {"model", "instances"}
+_NAMED = "a model's name is lower-case letters, digits and _, a letter first"
 _ONLY = "it has the members model and instances, and no others"
 
 
@@ -122,6 +123,8 @@ def has_duplicate_names(body: bytes, written: bytes) -> bool:
 def _invalid(errors: list[dict[str, str]]) -> BadEnvelope:
     where = ", ".join(f"{error['pointer'] or '/'} ({error['code']})" for error in errors[:3])
     only = f"; {_ONLY}" if any(error["code"] == "unknown-member" for error in errors) else ""
+    if any(error["code"] == "model-name-expected" for error in errors):
+        only = f"{only}; {_NAMED}"
     detail = f"The request does not fit: {where}{only}."
     return BadEnvelope(ProblemCode.INVALID_INPUT, detail, errors)
 

@@ -19,7 +19,10 @@ from kit.problems import Problem
 
 PROVEN_MAX = 4096
 TOKEN_LEEWAY_S = 30
-_NO = "Send a valid API key or token in the Authorization header (Bearer) or in X-API-Key."
+_NONE = "No API key came with this; send it as Authorization: Bearer <key>, or as X-API-Key."
+_NO = "The API key or token is not valid here; is it all of it, and of this platform?"
+_NOT_BEARER = "Authorization is to be: Bearer <key or token>; a key may also come as X-API-Key."
+_TWO = "Authorization and X-API-Key are two different keys; send one."
 
 
 @dataclass(slots=True, eq=False)
@@ -65,7 +68,9 @@ class Authenticate:
         known = self._proven.get(mark)
         if credential.startswith(b"ll_"):
             return self._live_key(known or self._prove_key(credential, mark))
-        if not credential or not self._issuers or credential.count(b".") != 2:
+        if not credential:
+            raise Problem(ProblemCode.UNAUTHENTICATED, _NONE)
+        if not self._issuers or credential.count(b".") != 2:
             raise Problem(ProblemCode.UNAUTHENTICATED, _NO)
         if known is not None and (known.expires_us or 0) <= self._clock.wall_us():
             raise Problem(ProblemCode.UNAUTHENTICATED, "The token has expired.")
@@ -155,6 +160,8 @@ def credential_in(authorization: bytes | None, api_key: bytes | None) -> bytes:
         return api_key or b""
     kind, _, shown = authorization.partition(b" ")
     shown = shown.strip()
-    if kind.lower() != b"bearer" or (api_key is not None and api_key != shown):
-        raise Problem(ProblemCode.UNAUTHENTICATED, _NO)
+    if kind.lower() != b"bearer":
+        raise Problem(ProblemCode.UNAUTHENTICATED, _NOT_BEARER)
+    if api_key is not None and api_key != shown:
+        raise Problem(ProblemCode.UNAUTHENTICATED, _TWO)
     return shown

@@ -99,7 +99,8 @@ def rows_of(body: bytes) -> list[Row]:
 def _unknown(name: str, fleet: Fleet) -> Problem:
     if name in fleet.missing:
         return Problem(ProblemCode.MODEL_UNAVAILABLE, "This model is not loaded yet.")
-    return Problem(ProblemCode.NOT_FOUND, "No model of this name is served.")
+    detail = "No model of this name is served; GET /v1/models names those there are."
+    return Problem(ProblemCode.NOT_FOUND, detail)
 
 
 def _invalid(errors: list[FieldError]) -> Problem:

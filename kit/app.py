@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts.identity import REQUEST_ID_HEADER
@@ -22,7 +23,7 @@ from kit.identity import caller_of
 from kit.json_bodies import JsonBodies
 from kit.lean import LeanRoutes, lean_answers, problem_response
 from kit.logs import get_logger
-from kit.problems import Problem, invalid_input
+from kit.problems import Problem, invalid_input, no_such_path
 from kit.settings import ServiceSettings
 from kit.tasks import TaskOwner
 from kit.telemetry import LoopWatchdog, exposition
@@ -40,10 +41,6 @@ _BY_STATUS = {
     405: ProblemCode.METHOD_NOT_ALLOWED,
     413: ProblemCode.CONTENT_TOO_LARGE,
     415: ProblemCode.UNSUPPORTED_MEDIA_TYPE,
-}
-_DETAILS = {
-    ProblemCode.NOT_FOUND: "There is no such path; /docs names those there are.",
-    ProblemCode.METHOD_NOT_ALLOWED: "This path has no such method.",
 }
 
 
@@ -77,6 +74,7 @@ def create_app(
         title=f"Leadline {name}",
         description=description,
         lifespan=whole_life,
+        redirect_slashes=False,  # it would name this process, which callers do not reach
         responses=_documented_problems(),
     )
     app.add_middleware(JsonBodies)  # inside the next one, which gives the request its id
@@ -87,10 +85,11 @@ def create_app(
     app.lean = lean.places
     app.lean_answer = IdentityMiddleware(JsonBodies(lean), token)
     app.state.draining = draining
-    for router in (_vital_signs(ready, watchdog, draining), *routers):
+    routers = [_vital_signs(ready, watchdog, draining), *routers]
+    for router in routers:
         _summarize(router)
         app.include_router(router)
-    _answer_problems(app)
+    _answer_problems(app, [route for router in routers for route in router.routes])
     return app
 
 
@@ -214,7 +213,7 @@ def _vital_signs(ready: Ready, watchdog: LoopWatchdog, draining: Draining) -> AP
     return router
 
 
-def _answer_problems(app: FastAPI) -> None:
+def _answer_problems(app: FastAPI, routes: list[BaseRoute]) -> None:
     async def on_problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
         return problem_response(request, error)
@@ -228,8 +227,15 @@ def _answer_problems(app: FastAPI) -> None:
         code = _BY_STATUS.get(error.status_code, ProblemCode.INVALID_INPUT)
         if error.status_code >= 500:
             code = ProblemCode.INTERNAL
-        answer = problem_response(request, Problem(code, _DETAILS.get(code, code.title)))
-        answer.headers.update(error.headers or {})  # such as Allow
+        headers, detail = dict(error.headers or {}), code.title
+        if code is ProblemCode.NOT_FOUND:
+            detail = no_such_path(request.url.path)
+        elif code is ProblemCode.METHOD_NOT_ALLOWED:
+            # Starlette names the methods of the first route of this path alone.
+            headers["allow"] = _methods_of(routes, request) or headers.get("Allow", "")
+            detail = f"This path takes {headers['allow']}."
+        answer = problem_response(request, Problem(code, detail))
+        answer.headers.update(headers)
         return answer
 
     async def on_ours(request: Request, error: Exception) -> Response:
@@ -242,6 +248,17 @@ def _answer_problems(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(Exception, on_ours)
+
+
+def _methods_of(routes: list[BaseRoute], request: Request) -> str:
+    """What ``Allow`` says of the path that was asked for."""
+    here = [
+        route
+        for route in routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+    ]
+    methods = {method for route in here for method in route.methods or ()}
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
 def _our_fault(request: Request, error: Exception) -> Response:

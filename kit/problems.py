@@ -22,6 +22,16 @@ _TOLD = frozenset(
 )  # fmt: skip
 
 
+_NO_OBJECT = frozenset({"model_attributes_type", "dict_type", "list_type"})
+_PLAIN = (
+    ("valid dictionary or object to extract fields from", "JSON object"),
+    ("valid dictionary", "JSON object"),
+    ("Tuple should", "List should"),
+    ("tuple", "list"),
+)
+"""pydantic speaks of Python; callers send JSON."""
+
+
 class Problem(Exception):
     """The caller's or the world's fault, to be answered as one of the catalogue's problems.
 
@@ -80,6 +90,12 @@ def problem_body(problem: Problem, request_id: str = "", instance: str = "") -> 
 def invalid_input(errors: Iterable[Any]) -> Problem:
     """The problem for pydantic's ``errors()``: pointers and codes, never the input."""
     errors = list(errors)
+    errors = [error for error in errors if not _follows_from(error, errors)]
+    if any(
+        error["type"] in _NO_OBJECT and isinstance(error.get("input"), bytes) for error in errors
+    ):
+        detail = "Send the body as JSON, and say so: Content-Type: application/json."
+        return Problem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, detail)
     listed = [
         {
             "pointer": "".join(f"/{part}" for part in error["loc"][1:]),
@@ -98,8 +114,29 @@ def invalid_input(errors: Iterable[Any]) -> Problem:
     )
 
 
+def _is_unread(error: Mapping[str, Any]) -> bool:
+    """Whether a body was not read as JSON, because it does not say that it is."""
+    return error["type"] in _NO_OBJECT and isinstance(error.get("input"), bytes)
+
+
+def _follows_from(error: Mapping[str, Any], errors: list[Mapping[str, Any]]) -> bool:
+    """Whether a list is too short only because what is wrong with its items was not counted."""
+    at = error["loc"]
+    return error["type"] == "too_short" and any(
+        len(other["loc"]) > len(at) and other["loc"][: len(at)] == at for other in errors
+    )
+
+
+def no_such_path(path: str) -> str:
+    """What is told of a path that is not there."""
+    slash = "; this one ends with a slash too many" if path.endswith("/") and path != "/" else ""
+    return f"There is no such path{slash}; /docs names those there are."
+
+
 def _wanted(error: Mapping[str, Any]) -> str:
     """What pydantic says of a field, where that is of the schema and cannot be of the input."""
     message = str(error["msg"])
+    for word, plain in _PLAIN:
+        message = message.replace(word, plain)
     told = error["type"] in _TOLD and len(message) <= WANTED_CHARACTERS_MAX
     return f" ({message[0].lower()}{message[1:]})" if told else ""

@@ -25,7 +25,7 @@ from gateway.metrics import REQUESTS
 from gateway.once import Once
 from gateway.predict import Predict
 from kit.logs import get_logger
-from kit.problems import Problem
+from kit.problems import Problem, no_such_path
 
 _log = get_logger(__name__)
 LogAccess = Callable[[int, Question, str, float], None]
@@ -36,8 +36,8 @@ class _NoSuchMethod(Problem):
     """The path is there, the method is not."""
 
     def __init__(self, rule: Rule) -> None:
-        super().__init__(ProblemCode.METHOD_NOT_ALLOWED, "This path has no such method.")
         self.allowed = methods_of(rule)
+        super().__init__(ProblemCode.METHOD_NOT_ALLOWED, f"This path takes {self.allowed}.")
 
 
 class Door:
@@ -96,9 +96,7 @@ class Door:
         path, method = scope["path"], scope["method"]
         rule = rule_for(path)
         if rule is None:
-            raise Problem(
-                ProblemCode.NOT_FOUND, "There is no such path; /docs names those there are."
-            )
+            raise Problem(ProblemCode.NOT_FOUND, no_such_path(path))
         needed = scope_for(rule, method)
         if needed is None:
             raise _NoSuchMethod(rule)

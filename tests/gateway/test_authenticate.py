@@ -271,6 +271,18 @@ def test_credentials_come_from_headers_and_agree() -> None:
     assert credential_in(b"bearer  abc ", b"abc") == b"abc"
     assert credential_in(None, b"abc") == b"abc"
     assert credential_in(None, None) == b""
-    for authorization, api_key in [(b"Basic abc", None), (b"Bearer abc", b"abd")]:
-        with pytest.raises(Problem):
+    for authorization, api_key, told in [
+        (b"Basic abc", None, "is to be: Bearer"),
+        (b"ll_local_a_b_c", None, "is to be: Bearer"),
+        (b"Bearer abc", b"abd", "two different keys"),
+    ]:
+        with pytest.raises(Problem, match=told):
             credential_in(authorization, api_key)
+
+
+def test_no_credential_and_a_wrong_one_are_told_apart(authenticate: Authenticate) -> None:
+    with pytest.raises(Problem, match="No API key came"):
+        authenticate.now(b"")
+    for wrong in (b"ll_test_0_0_0", b"abc"):
+        with pytest.raises(Problem, match="is not valid here"):
+            authenticate.now(wrong)

@@ -7,7 +7,7 @@ from typing import Annotated
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 
 from contracts.identity import Caller
 from contracts.problems import ProblemCode
@@ -21,6 +21,7 @@ TOKEN = {"x-leadline-service-token": "inside"}
 
 class Order(BaseModel):
     price: float
+    tags: Annotated[tuple[str, ...], Field(min_length=1)] = ("plain",)
 
 
 router = APIRouter()
@@ -34,6 +35,11 @@ async def fails() -> None:
 @router.get("/refuses")
 async def refuses() -> None:
     raise Problem(ProblemCode.OVERLOADED, "Try later.")
+
+
+@router.get("/orders")
+async def all_orders() -> list[str]:
+    return []
 
 
 @router.post("/orders")
@@ -131,16 +137,26 @@ async def test_a_bad_body_is_the_callers_problem_and_not_echoed(
 
 async def test_an_unknown_path_is_a_problem_too(client: httpx.AsyncClient) -> None:
     assert (await client.get("/nowhere")).json()["code"] == "not-found"
-    refused = await client.put("/healthz")
+    assert "slash too many" not in (await client.get("/")).text
+    refused = await client.put("/orders")
     assert refused.json()["code"] == "method-not-allowed"
-    assert refused.headers["allow"] == "GET"
+    assert refused.headers["allow"] == "GET, HEAD, POST"
+    assert refused.json()["detail"] == "This path takes GET, HEAD, POST."
+
+
+async def test_a_slash_too_many_is_told_and_not_sent_elsewhere(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/orders/")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
+    assert "slash too many" in answer.json()["detail"]
+    assert "location" not in answer.headers
 
 
 async def test_what_can_be_read_can_be_asked_for_its_head(client: httpx.AsyncClient) -> None:
     assert (await client.head("/healthz")).status_code == 200
     assert (await client.head("/readyz")).status_code == 503
     assert (await client.head("/docs")).status_code == 200
-    assert (await client.head("/orders")).status_code == 405
+    assert (await client.head("/orders")).status_code == 200
+    assert (await client.request("OPTIONS", "/orders")).status_code == 405
 
 
 async def test_a_refusal_says_what_the_schema_wants(client: httpx.AsyncClient) -> None:
@@ -150,7 +166,25 @@ async def test_a_refusal_says_what_the_schema_wants(client: httpx.AsyncClient) -
     assert answer.json()["errors"] == [{"pointer": "/price", "code": "missing"}]
     answer = await client.post("/orders", content=b"[]", headers=headers)
     assert answer.json()["errors"][0]["pointer"] == ""
-    assert answer.json()["detail"].startswith("Not as the schema wants it: the body")
+    assert answer.json()["detail"] == (
+        "Not as the schema wants it: the body (input should be a JSON object)."
+    )
+
+
+async def test_a_body_that_does_not_say_it_is_json_is_told_to(client: httpx.AsyncClient) -> None:
+    for kind in ("application/x-www-form-urlencoded", "text/plain"):  # curl -d says the first
+        headers = {**TOKEN, "content-type": kind}
+        answer = await client.post("/orders", content=b'{"price": 1}', headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (415, "unsupported-media-type")
+        assert "Content-Type: application/json" in answer.json()["detail"]
+
+
+async def test_a_refusal_names_causes_in_the_words_of_json(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/orders", json={"price": 1, "tags": []}, headers=TOKEN)
+    assert answer.json()["errors"] == [{"pointer": "/tags", "code": "too-short"}]
+    assert "/tags (list should have at least 1 item" in answer.json()["detail"]
+    answer = await client.post("/orders", json={"price": 1, "tags": [7]}, headers=TOKEN)
+    assert answer.json()["errors"] == [{"pointer": "/tags/0", "code": "string-type"}]
 
 
 async def test_the_documentation_heads_each_call_by_its_first_sentence(
