@@ -89,10 +89,10 @@ class Infer:
             arrival.answer(_refusal(failed))
             return
         work.arrival = arrival
-        if not work.head.alone and work.loaded.engine.quick(work.head.rows):
-            self._waiting.add(work)
-        else:
+        if work.head.alone:
             self._tasks.start("infer", partial(self._answer_work, work))
+        else:
+            self._waiting.add(work)
 
     async def _answer(self, arrival: Arrival, call: Call) -> None:
         arrival.answer(await self.handle(call))
@@ -110,33 +110,66 @@ class Infer:
 
     def _compute_some(self) -> None:
         self._computing_later = False
-        works, now_ns = [], self._clock.monotonic_ns()
-        for work in self._waiting.take():
+        taken, away = self._waiting.take()
+        if away and taken:
+            self._tasks.start("infer", partial(self._compute_away, taken))
+        elif taken:
+            self._compute_now(taken)
+        self._go_on()
+
+    def _compute_now(self, taken: Sequence[Work]) -> None:
+        """One short run for all of these whose callers still wait."""
+        loaded, began_ns = taken[0].loaded, self._clock.monotonic_ns()
+        works = []
+        for work in taken:
             if not work.wanted:
-                work.loaded.in_use -= 1
-            elif work.call.deadline_ns <= now_ns or not work.loaded.engine.quick(work.head.rows):
+                loaded.in_use -= 1
+            elif work.call.deadline_ns <= began_ns:
                 self._tasks.start("infer", partial(self._answer_work, work))
             else:
                 works.append(work)
-        if works:
-            self._compute_now(works)
-        self._go_on()
-
-    def _compute_now(self, works: Sequence[Work]) -> None:
-        """One short run for all of these."""
-        loaded, began_ns = works[0].loaded, self._clock.monotonic_ns()
+        if not works:
+            return
         try:
             computed = loaded.engine.run_together(
                 [work.inputs for work in works], [work.head.rows for work in works]
             )
-            waits_ns = [began_ns - work.read_ns for work in works]
-            self._count(works, computed, waits_ns)
+            self._answer_all(works, computed, [began_ns - work.read_ns for work in works])
         except Exception as failed:  # noqa: BLE001 - the edge that answers
-            answers = [_refusal(failed)] * len(works)
-        else:
-            answers = list(map(self._written, works, computed))
-        loaded.in_use -= len(works)
-        for work, answer in zip(works, answers, strict=True):
+            self._fail(works, failed)
+        finally:
+            loaded.in_use -= len(works)
+
+    async def _compute_away(self, taken: Sequence[Work]) -> None:
+        """One run in a thread."""
+        loaded = taken[0].loaded
+        try:
+            works = [work for work in taken if work.wanted]
+            if works:
+                computed = await loaded.engine.compute_together(
+                    [work.inputs for work in works],
+                    [work.head.rows for work in works],
+                    [work.call.deadline_ns for work in works],
+                )
+                self._answer_all(works, computed, [one.queue_ns for one in computed])
+        except Exception as failed:  # noqa: BLE001 - the edge that answers
+            self._fail(taken, failed)
+        finally:
+            loaded.in_use -= len(taken)
+            self._waiting.done(taken[0].kind)
+            self._go_on()
+
+    def _answer_all(
+        self, works: Sequence[Work], computed: Sequence[Computed], waits_ns: Sequence[int]
+    ) -> None:
+        self._count(works, computed, waits_ns)
+        for work, one in zip(works, computed, strict=True):
+            work.answer(self._written(work, one))
+
+    @staticmethod
+    def _fail(works: Sequence[Work], failed: Exception) -> None:
+        answer = _refusal(failed)
+        for work in works:
             work.answer(answer)
 
     async def handle(self, call: Call) -> Answer:

@@ -81,6 +81,11 @@ class OnnxEngine:
         return self.costs.seconds(rows)
 
     @property
+    def runs_at_once(self) -> int:
+        """How many runs threads may do at a time, of all versions together."""
+        return self._slots.count
+
+    @property
     def waiting(self) -> bool:
         """Whether rows wait for a slot."""
         return bool(self._queue)
@@ -105,9 +110,7 @@ class OnnxEngine:
         ):
             return self._run_here(feeds, rows)
         future: asyncio.Future[Computed] = asyncio.get_running_loop().create_future()
-        shape: tuple[Any, ...] = ()
-        if not alone:
-            shape = tuple((name, value.dtype, value.shape[1:]) for name, value in feeds.items())
+        shape = () if alone else _shape_of(feeds)
         queued_ns = self._clock.monotonic_ns()
         self._queue.append(_Job(feeds, rows, deadlines_ns, future, shape, queued_ns))
         self._slots.offer(self)
@@ -144,6 +147,22 @@ class OnnxEngine:
             found.append(Computed(outputs, whole.outcome[mine], 0, whole.compute_ns))
             start += count
         return found
+
+    async def compute_together(
+        self, feeds: Sequence[dict[str, Tensor]], rows: Sequence[int], deadlines_ns: Sequence[int]
+    ) -> list[Computed]:
+        """Like ``compute`` for some requests that come together, with a deadline each."""
+        loop, queued_ns = asyncio.get_running_loop(), self._clock.monotonic_ns()
+        shape = _shape_of(feeds[0]) if self._batchable else ()
+        jobs = [
+            _Job(
+                one, count, np.full(count, due_ns, np.int64), loop.create_future(), shape, queued_ns
+            )
+            for one, count, due_ns in zip(feeds, rows, deadlines_ns, strict=True)
+        ]
+        self._queue.extend(jobs)
+        self._slots.offer(self)
+        return await asyncio.gather(*[job.future for job in jobs])
 
     def warm(self, feeds: dict[str, Tensor]) -> tuple[list[Tensor], npt.NDArray[np.uint8]]:
         """Run at once and learn what it costs; blocking, before the version serves."""
@@ -241,6 +260,10 @@ class OnnxEngine:
                 queue_ns = began_ns - job.queued_ns
                 job.future.set_result(Computed(tuple(mine), verdict, queue_ns, took_ns))
             start = end
+
+
+def _shape_of(feeds: dict[str, Tensor]) -> tuple[Any, ...]:
+    return tuple((name, value.dtype, value.shape[1:]) for name, value in feeds.items())
 
 
 def _drop_late(job: _Job, now_ns: int) -> bool:

@@ -23,7 +23,7 @@ class Slots:
     more, while the stable version wants the rest."""
 
     def __init__(self, count: int, tasks: TaskOwner) -> None:
-        self._count = count
+        self.count = count
         self._tasks = tasks
         self._ready: list[Lane] = []
         self._running = 0
@@ -35,7 +35,7 @@ class Slots:
             # A lane that was idle may not claim the time that it did not ask for.
             lane.served_s = max(lane.served_s, self._virtual_s)
             self._ready.append(lane)
-        if self._running < self._count:
+        if self._running < self.count:
             self._running += 1
             self._tasks.start("compute", self._work)
 

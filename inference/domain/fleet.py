@@ -55,6 +55,10 @@ class Engine(Protocol):
     def fallback(self) -> bool:
         """Whether the CPU computes though another execution provider was wanted."""
 
+    @property
+    def runs_at_once(self) -> int:
+        """How many runs threads may do at a time, of all versions together."""
+
     def run_s(self, rows: int) -> float:
         """Predicted seconds of a run of that many rows."""
 
@@ -70,6 +74,11 @@ class Engine(Protocol):
 
         ``alone``: the feeds do not share a first axis of rows; they are run as they are.
         """
+
+    async def compute_together(
+        self, feeds: Sequence[dict[str, Tensor]], rows: Sequence[int], deadlines_ns: Sequence[int]
+    ) -> list[Computed]:
+        """Like ``compute`` for some requests that come together, with a deadline each."""
 
     def quick(self, rows: int) -> int:
         """How many requests of that many rows may be run on the event loop together, now."""

@@ -1,5 +1,6 @@
 """The Open Inference Protocol: every datatype, both forms, exact errors."""
 
+import asyncio
 import gzip
 import zlib
 from collections.abc import AsyncIterator, Sequence
@@ -336,6 +337,23 @@ async def test_calls_of_one_turn_share_a_run_and_a_record(asking: Asking) -> Non
     counted = stats["model_stats"][0]
     assert (counted["inference_count"], counted["execution_count"]) == (5, 1)
     assert counted["inference_stats"]["success"]["count"] == 4
+
+
+async def test_calls_to_a_slow_model_share_a_run_in_a_thread_and_a_record() -> None:
+    asking = Asking(inline_us_max=0)
+    first, second = [picks(0), picks(1, 9), picks(2)], [picks(1), picks(2)]
+    try:
+        arrivals, answers = asking.arrivals([*first, *second])
+        asking.infer.submit(arrivals[:3])
+        await asyncio.sleep(0)
+        asking.infer.submit(arrivals[3:])
+        await until(lambda: len(answers) == 5)
+    finally:
+        await asking.house.close()
+    assert [answers[index].status for index in range(5)] == [200, 400, 200, 200, 200]
+    assert asking.house.runs == 2
+    assert [len(batch.units) for batch in asking.house.spool.batches] == [3, 2]
+    assert not asking.fleet.versions["gather", "1"].in_use
 
 
 async def test_a_call_that_the_model_cannot_compute_fails_alone(asking: Asking) -> None:

@@ -83,6 +83,20 @@ async def test_what_runs_together_on_the_loop_is_answered_as_if_alone(machine: M
         assert answer.outcome.tolist() == [0] * len(rows)
 
 
+async def test_what_comes_together_runs_together_and_the_late_are_told(machine: Machine) -> None:
+    lane = machine.lane(SESSION)
+    asked = [rows_of(seed, 2) for seed in range(5)]
+    ahead_ns = CLOCK.monotonic_ns() + 10**10
+    answers = await lane.compute_together(
+        [{"input": rows} for rows in asked], [2] * 5, [ahead_ns, ahead_ns, 0, ahead_ns, ahead_ns]
+    )
+    for index, (rows, answer) in enumerate(zip(asked, answers, strict=True)):
+        if index == 2:
+            assert {OUTCOMES[one] for one in answer.outcome} == {"deadline"}
+        else:
+            np.testing.assert_allclose(answer.outputs[0], SESSION.run({"input": rows})[0], 1e-5)
+
+
 async def test_a_lane_runs_nothing_on_the_loop_before_it_knows_what_a_run_costs(
     machine: Machine,
 ) -> None:
