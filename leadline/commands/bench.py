@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from leadline.client import Client, ProblemError
 from leadline.demo.sample import MODEL, SAMPLE_INSTANCE
 from leadline.load.account import (
     Part,
@@ -71,6 +72,7 @@ def bench(
     """
     body = _body(model, instance, rows)
     console = Console(stderr=as_json, markup=False)
+    _ask_once(state, body)
     report = asyncio.run(_measure(state, body, seconds, concurrency, rate, rows, console))
     if as_json:
         click.echo(json.dumps(report, indent=2))
@@ -87,6 +89,18 @@ def _body(model: str, instance: str | None, rows: int) -> bytes:
     if not isinstance(given, dict):
         raise click.UsageError("--instance is a JSON object.")
     return json.dumps({"model": model, "instances": [given] * rows}).encode()
+
+
+def _ask_once(state: StateDir, body: bytes) -> None:
+    """Raises ``ProblemError`` for what would be refused however often it is asked."""
+    with Client.from_state(state, key="demo_key") as client:
+        try:
+            client.send(
+                "POST", "/predict", content=body, headers={"content-type": "application/json"}
+            )
+        except ProblemError as problem:
+            if not problem.body.get("retryable"):
+                raise
 
 
 async def _measure(
@@ -173,7 +187,9 @@ def _judged(
         **report,
         "processes": [asdict(process) for process in processes],
         "machine_share": round(machine_share, 3),
-        "bottleneck": bottleneck(processes, parts, machine_share, kept_up=kept_up),
+        "bottleneck": bottleneck(
+            processes, parts, machine_share, cores=os.cpu_count() or 1, kept_up=kept_up
+        ),
     }
 
 

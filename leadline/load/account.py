@@ -115,7 +115,12 @@ def machine_seconds() -> tuple[float, float]:
 
 
 def bottleneck(
-    processes: Sequence[Process], parts: Sequence[Part], machine_share: float, *, kept_up: bool
+    processes: Sequence[Process],
+    parts: Sequence[Part],
+    machine_share: float,
+    *,
+    cores: int,
+    kept_up: bool,
 ) -> str:
     """One sentence: what would have to be faster for more."""
     if kept_up:
@@ -127,6 +132,11 @@ def bottleneck(
         return f"the {full[0].name} process: it fills its core ({full[0].cores:.0%})"
     if machine_share >= FULL_MACHINE and processes:
         most = processes[0]
+        others = machine_share * cores - sum(process.cores for process in processes)
+        if others > most.cores:
+            return (
+                f"other programs on this machine: its processors are full, {others:.1f} of theirs"
+            )
         return f"the machine's processors, all busy; most goes to {most.name} ({most.cores:.0%})"
     slowest = max(parts, key=lambda part: part.ms, default=None)
     if slowest is None or slowest.ms <= 0:

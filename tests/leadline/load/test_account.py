@@ -47,13 +47,18 @@ def test_counters_that_stand_still_are_no_error() -> None:
 def test_the_bottleneck_is_what_is_full() -> None:
     parts = [Part("inference: compute", 3.0), Part("network and client", 1.0)]
     busy = [Process("gateway", 0.97, 30.0), Process("inference", 0.5, 15.0)]
-    assert "gateway process" in bottleneck(busy, parts, 0.7, kept_up=False)
-    assert "none" in bottleneck(busy, parts, 0.7, kept_up=True)
+    assert "gateway process" in bottleneck(busy, parts, 0.7, cores=2, kept_up=False)
+    assert "none" in bottleneck(busy, parts, 0.7, cores=2, kept_up=True)
     client = [Process("load generator", 0.99, 30.0), *busy]
-    assert "load generator" in bottleneck(client, parts, 0.7, kept_up=False)
-    spread = [Process("inference", 0.6, 15.0), Process("gateway", 0.5, 12.0)]
-    assert "processors" in bottleneck(spread, parts, 0.99, kept_up=False)
-    assert "compute" in bottleneck(spread, parts, 0.6, kept_up=False)
+    assert "load generator" in bottleneck(client, parts, 0.7, cores=2, kept_up=False)
+    spread = [Process("inference", 0.8, 15.0), Process("gateway", 0.7, 12.0)]
+    assert "processors" in bottleneck(spread, parts, 0.99, cores=2, kept_up=False)
+    assert "compute" in bottleneck(spread, parts, 0.6, cores=2, kept_up=False)
+
+
+def test_a_machine_that_others_keep_busy_is_told() -> None:
+    little = [Process("inference", 0.3, 15.0), Process("gateway", 0.2, 12.0)]
+    assert "other programs" in bottleneck(little, [], 0.99, cores=2, kept_up=False)
 
 
 def test_processor_time_is_shared_out_over_requests() -> None:
