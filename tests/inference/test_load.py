@@ -81,6 +81,9 @@ class Loading:
     def states(self) -> dict[str, str]:
         return {one.version: one.state for one in self.load.report().versions}
 
+    def reasons(self) -> dict[str, str]:
+        return {one.version: one.reason for one in self.load.report().versions}
+
 
 @pytest.fixture
 async def loading(tmp_path: Path) -> AsyncIterator[Loading]:
@@ -135,8 +138,11 @@ async def test_twenty_reloads_under_load_fail_no_request(loading: Loading) -> No
     stopped = True
     await asyncio.gather(*asking)
     assert {answer.status for answer in answers} == {200}
-    versions = {orjson.loads(answer.body)["version"] for answer in answers}
-    assert len(versions) > 5
+    told = [orjson.loads(answer.body) for answer in answers]
+    for one in told:  # each is the answer of the version that it names
+        expected = 1 / (1 + np.exp(-int(one["version"]) / 10))
+        assert one["predictions"][0]["probability"] == pytest.approx(expected, abs=1e-6)
+    assert len({one["version"] for one in told}) > 5
     assert loading.states() == {"21": "ready"}
 
 
@@ -148,8 +154,7 @@ async def test_a_version_that_cannot_be_loaded_keeps_the_old_route(loading: Load
     (answer,) = await loading.house.ask(body("a"))
     assert orjson.loads(answer.body)["version"] == "1"
     assert loading.states() == {"1": "ready", "2": "failed"}
-    reasons = {one.version: one.reason for one in loading.load.report().versions}
-    assert "ONNX" in reasons["2"]
+    assert "ONNX" in loading.reasons()["2"]
 
 
 async def test_a_rotten_download_is_refused_and_a_sound_one_taken_later(
@@ -198,12 +203,14 @@ async def test_golden_answers_that_differ_stop_a_version(loading: Loading) -> No
         )
     await loading.route(1, ("1", 1.0), warm=("2",))
     assert loading.states() == {"1": "ready", "2": "failed"}
+    assert "golden" in loading.reasons()["2"]
 
 
 async def test_another_fingerprint_of_the_features_is_refused(loading: Loading) -> None:
     loading.registry.publish("1", logistic_model([0.1] * 10), feature_fingerprint="0" * 64)
     await loading.route(1, ("1", 1.0))
     assert loading.states() == {"1": "failed"}
+    assert "fingerprint" in loading.reasons()["1"]
 
 
 async def test_a_version_with_an_input_that_nothing_fills_is_not_served(loading: Loading) -> None:
@@ -229,6 +236,11 @@ async def test_an_older_table_changes_nothing(loading: Loading) -> None:
     await loading.route(5, ("2", 1.0))
     await loading.route(4, ("1", 1.0))
     assert loading.load.fleet.epoch == 5
+    assert loading.states() == {"2": "ready"}
+    (answer,) = await loading.house.ask(body("a"))
+    assert orjson.loads(answer.body)["version"] == "2"
+    assert loading.registry.kept is not None
+    assert loading.registry.kept.epoch == 5
 
 
 async def test_the_table_in_effect_is_kept_for_a_start_without_registry(

@@ -1,5 +1,7 @@
 """A whole turn's batch is answered, each caller by its own row."""
 
+from dataclasses import replace
+from functools import partial
 from math import exp
 
 import orjson
@@ -8,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from contracts.frames import Answer
 from inference.predict import LARGE_ROWS
 from inference.route import EXPLAINED_ROWS_MAX
 from tests.inference.parts import House, asks, body, defaults, logistic_model, required
@@ -60,6 +63,28 @@ async def test_what_was_answered_was_recorded_before(house: House) -> None:
     assert batch.score.tolist() == [row["probability"] for row in told]
     assert batch.numbers["f3"].tolist() == [1.0, -3.0]
     assert batch.statuses["f3"].tolist() == [0, 0]
+
+
+async def test_no_answer_leaves_before_its_record_is_written(house: House) -> None:
+    other = house.load("2", logistic_model([-0.1] * 10))
+    house.serve(house.fleet.versions["risk", "1"], other, weights=(0.5, 0.5), salt="s")
+    house.reader.values = {f"u{index}": [1.0] * 10 for index in range(20)}
+    answered: list[str] = []
+
+    def note(unit: str, _: Answer) -> None:
+        assert unit in {one for batch in house.spool.batches for one in batch.units}
+        answered.append(unit)
+
+    units = list(house.reader.values)  # of both versions: two records
+    arrivals, _ = asks([body(unit) for unit in units], house.clock.monotonic_ns())
+    await house.predict.answer(
+        [
+            replace(arrival, reply=partial(note, unit))
+            for arrival, unit in zip(arrivals, units, strict=True)
+        ]
+    )
+    assert sorted(answered) == sorted(units)
+    assert len(house.spool.batches) == 2
 
 
 async def test_a_sample_of_rows_is_logged_with_what_replays_it(house: House) -> None:

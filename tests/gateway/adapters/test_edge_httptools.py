@@ -190,12 +190,22 @@ async def test_a_drain_lets_what_is_under_way_finish(
     async with running_gateway(state, redis_url, inference_frames=(replica.address,)) as gateway:
         await until(lambda: replica._writers != set())
         await gateway.raw(predict(key))
-        replica.rule = lambda kind, ask: None
+        replica.holds = True
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        writer.write(predict(key, close=False, extra=b"X-Request-Timeout-Ms: 400\r\n"))
+        writer.write(predict(key, close=False))
         await until(lambda: len(replica.asked) == 2)
+        (connection,) = gateway.gateway.edge.connections
+        assert isinstance(connection, EdgeProtocol)
+
+        async def let_go_in_the_drain() -> None:
+            await until(lambda: connection.draining)
+            replica.let_go()
+
+        letting_go = asyncio.ensure_future(let_go_in_the_drain())
+    await letting_go
     answer = await reader.read()
-    assert status_of(answer) == 504
+    assert status_of(answer) == 200
+    assert b"connection: close" in answer
     writer.close()
 
 

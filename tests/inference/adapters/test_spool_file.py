@@ -2,6 +2,7 @@
 
 import resource
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -145,11 +146,22 @@ def test_any_cut_of_the_bytes_gives_a_prefix_of_the_records(
         assert found == payloads
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.binary(max_size=200))
+@given(st.binary(max_size=200) | st.integers(0, 200).map(bytes))
 def test_garbage_is_no_record(data: bytes) -> None:
-    for record in records_in(data):
-        assert record.end <= len(data)
+    assert list(records_in(data)) == []
+
+
+@given(st.lists(st.binary(max_size=50), min_size=1, max_size=4), st.data())
+def test_a_changed_byte_takes_its_record_and_what_is_behind_it(
+    payloads: list[bytes], data: st.DataObject
+) -> None:
+    packed = [pack_record(b"p", seq, one) for seq, one in enumerate(payloads, 1)]
+    whole = bytearray(b"".join(packed))
+    at = data.draw(st.integers(0, len(whole) - 1))
+    whole[at] ^= data.draw(st.integers(1, 255))
+    ends = list(accumulate(map(len, packed)))
+    found = [record.payload for record in records_in(bytes(whole))]
+    assert found == payloads[: sum(end <= at for end in ends)]
 
 
 def test_places_are_ordered() -> None:
