@@ -8,11 +8,19 @@ from uuid import uuid4
 
 from crc32c import crc32c
 
-from inference.domain.spool_record import SpoolPlace, SpoolRecord, pack_record, records_in
+from inference.domain.spool_record import (
+    SpoolPlace,
+    SpoolRecord,
+    name_at,
+    next_record,
+    pack_record,
+    records_in,
+)
 from kit.logs import get_logger
 
 _log = get_logger(__name__)
 SEGMENT_BYTES = 32 * 1024 * 1024
+_NAME_BYTES_MAX = 300
 _CURSOR = "cursor"
 _PLACE = struct.Struct("<QQ")
 _SUM = struct.Struct("<I")
@@ -59,9 +67,10 @@ class FileSpool:
 
     def _cut_torn_tail(self, segment: int) -> None:
         path = self._path(segment)
-        sound = 0
-        for record in records_in(path.read_bytes()):
-            sound = record.end
+        data = path.read_bytes()
+        name, sound = name_at(data), _sound_bytes(data)
+        while (start := next_record(data, sound + 1, name)) is not None:
+            sound = start + _sound_bytes(data[start:])  # rot in the middle is no torn tail
         if sound < self._sizes[segment]:
             _log.warning("spool_torn_tail_cut", bytes=self._sizes[segment] - sound)
             os.truncate(path, sound)
@@ -80,11 +89,15 @@ class FileSpool:
         return self._folder / f"{segment:010d}.seg"
 
     def _next_segment(self, segment: int) -> None:
-        if self._file >= 0:
-            os.fdatasync(self._file)
-            os.close(self._file)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        self._file = os.open(self._path(segment), flags, 0o600)
+        fresh = os.open(self._path(segment), flags, 0o600)  # first: it may fail, and then we go on
+        before, self._file = self._file, fresh
+        if before >= 0:
+            try:
+                os.fdatasync(before)
+            except OSError as failed:
+                _log.error("spool_sync_failed", reason=failed.strerror)
+            os.close(before)
         self._end = SpoolPlace(segment, 0)
         self._sizes[segment] = 0
 
@@ -109,7 +122,16 @@ class FileSpool:
         self.records += 1
         self._unsynced = True
         if self._end.offset >= SEGMENT_BYTES:
+            self._turn_over()
+
+    def _turn_over(self) -> None:
+        """Begin the next segment; where the disk refuses it, this one goes on growing."""
+        try:
             self._next_segment(self._end.segment + 1)
+        except OSError as failed:
+            if not self._failed:
+                _log.error("spool_write_failed", reason=failed.strerror)
+            self._failed = True
 
     def _write(self, record: bytes) -> bool:
         try:
@@ -142,10 +164,18 @@ class FileSpool:
         if not records and bytes_max < size - place.offset:
             records = list(records_in(os.pread(file, size - place.offset, place.offset)))[:1]
         if not records:
-            # Rot in the middle of a segment: the rest of it cannot be told apart.
-            _log.error("spool_segment_unreadable", segment=place.segment, offset=place.offset)
-            return (), SpoolPlace(place.segment, size)
+            return (), self._behind_rot(file, place, size)
         return records, SpoolPlace(place.segment, place.offset + records[-1].end)
+
+    def _behind_rot(self, file: int, place: SpoolPlace, size: int) -> SpoolPlace:
+        """Where the next sound record is; the reader sees what lies between as a gap."""
+        rest = os.pread(file, size - place.offset, place.offset)
+        found = next_record(rest, 1, name_at(os.pread(file, _NAME_BYTES_MAX, 0)))
+        lost = len(rest) if found is None else found
+        _log.error(
+            "spool_segment_unreadable", segment=place.segment, offset=place.offset, bytes=lost
+        )
+        return SpoolPlace(place.segment, place.offset + lost)
 
     def _open_segment(self, segment: int) -> int:
         """A descriptor for reading it, kept until another segment is read."""
@@ -183,3 +213,10 @@ class FileSpool:
                 os.close(file)
         self._file = self._cursor_file = -1
         self._reading = (0, -1)
+
+
+def _sound_bytes(data: bytes) -> int:
+    end = 0
+    for record in records_in(data):
+        end = record.end
+    return end

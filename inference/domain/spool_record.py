@@ -38,6 +38,28 @@ def pack_record(producer: bytes, seq: int, payload: bytes) -> bytes:
     return _HEAD.pack(len(body), crc32c(body)) + body
 
 
+def next_record(data: bytes, start: int, name: bytes) -> int | None:
+    """Where, from ``start`` on, the next sound record of that producer begins; None if none does.
+
+    ``name`` is the producer's, with its length in front: all of a segment are of one, and looking
+    for it costs less than trying every byte.
+    """
+    found = data.find(name, start + _HEAD.size)
+    while found >= 0:
+        at = found - _HEAD.size
+        length, checksum = _HEAD.unpack_from(data, at)
+        body = data[found : found + length] if length <= RECORD_BYTES_MAX else b""
+        if len(body) == length and crc32c(body) == checksum:
+            return at
+        found = data.find(name, found + 1)
+    return None
+
+
+def name_at(data: bytes) -> bytes:
+    """The producer's name in the record that ``data`` begins with, as ``next_record`` takes it."""
+    return data[_HEAD.size : _HEAD.size + 1 + data[_HEAD.size]] if len(data) > _HEAD.size else b""
+
+
 def records_in(data: bytes) -> Iterator[SpoolRecord]:
     """The whole, sound records from the start of ``data``; stops before the first that is torn."""
     at, end = 0, len(data)

@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.adapters.spool_file import FileSpool
-from inference.domain.spool_record import SpoolPlace, SpoolRecord, pack_record, records_in
+from inference.domain.spool_record import (
+    SpoolPlace,
+    SpoolRecord,
+    next_record,
+    pack_record,
+    records_in,
+)
 
 
 def spool_in(folder: Path, bytes_max: int = 1 << 30) -> FileSpool:
@@ -119,19 +125,73 @@ def test_a_full_spool_drops_counts_and_leaves_a_gap(tmp_path: Path) -> None:
     spool.close()
 
 
-def test_a_rotten_record_ends_its_segment_and_no_other(tmp_path: Path) -> None:
-    first = spool_in(tmp_path)
-    first.append(b"one" * 50, 1)
-    first.append(b"two" * 50, 1)
-    second = spool_in(tmp_path)
-    second.append(b"three", 1)
-    segment = min(tmp_path.glob("*.seg"))
+def _rot(segment: Path, at: int) -> None:
     whole = bytearray(segment.read_bytes())
-    whole[30] ^= 1
+    whole[at] ^= 1
     segment.write_bytes(bytes(whole))
-    assert [record.payload for record in all_of(second)] == [b"three"]
+
+
+def test_a_rotten_record_takes_no_other_with_it(tmp_path: Path) -> None:
+    first = spool_in(tmp_path)
+    for payload in (b"one" * 50, b"two" * 50, b"three" * 50):
+        first.append(payload, 1)
+    second = spool_in(tmp_path)
+    second.append(b"four", 1)
+    _rot(min(tmp_path.glob("*.seg")), 30)
+    found = all_of(second)
+    assert [record.payload[:3] for record in found] == [b"two", b"thr", b"fou"]
+    assert [record.seq for record in found] == [2, 3, 1]  # 1 is a gap that the reader sees
     first.close()
     second.close()
+
+
+def test_rot_in_the_last_segment_is_not_taken_for_a_torn_tail(tmp_path: Path) -> None:
+    first = spool_in(tmp_path)
+    for payload in (b"one" * 50, b"two" * 50, b"three" * 50):
+        first.append(payload, 1)
+    (segment,) = tmp_path.glob("*.seg")
+    _rot(segment, segment.stat().st_size // 2)
+    segment.write_bytes(segment.read_bytes() + b"torn")
+    second = spool_in(tmp_path)
+    assert [record.seq for record in all_of(second)] == [1, 3]
+    first.close()
+    second.close()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.binary(max_size=40), min_size=1, max_size=6), st.integers(0, 10_000), st.integers(1)
+)
+def test_whatever_byte_rots_only_its_record_is_lost(
+    payloads: list[bytes], place: int, flip: int
+) -> None:
+    packed = [pack_record(b"p-1", seq, one) for seq, one in enumerate(payloads, 1)]
+    data = bytearray(b"".join(packed))
+    place %= len(data)
+    data[place] ^= flip % 255 + 1
+    found, at = [], 0
+    following: int | None = 0
+    while following is not None:
+        at = following
+        for record in records_in(bytes(data[at:])):
+            found.append(record.seq)
+            last = at + record.end
+        at = max(at, last if found else at)
+        following = next_record(bytes(data), at + 1, b"\x03p-1")
+    lengths = [len(one) for one in packed]
+    rotten = next(i for i in range(len(lengths)) if place < sum(lengths[: i + 1])) + 1
+    assert found == [seq for seq in range(1, len(payloads) + 1) if seq != rotten]
+
+
+def test_a_disk_that_takes_no_new_segment_costs_no_answer(spool: FileSpool, tmp_path: Path) -> None:
+    (tmp_path / "0000000002.seg").mkdir()
+    for _ in range(35):
+        spool.append(bytes(1 << 20), 1)
+    assert (spool.records, spool.records_dropped) == (35, 0)
+    (tmp_path / "0000000002.seg").rmdir()
+    spool.append(b"x", 1)
+    assert spool.end == SpoolPlace(2, 0)
+    assert [record.seq for record in all_of(spool)] == list(range(1, 37))
 
 
 @settings(max_examples=50, deadline=None)
