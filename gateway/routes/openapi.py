@@ -6,7 +6,8 @@ from importlib.resources import files
 from typing import Any
 
 import orjson
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
+from starlette.routing import Route
 
 from gateway.domain.access import OPEN, rule_for, scope_for, scope_words
 
@@ -44,7 +45,16 @@ def document(app: FastAPI) -> None:
         _name_scopes(whole["paths"])
         return whole
 
+    @cache
+    def packed() -> bytes:
+        return orjson.dumps(openapi())
+
+    async def answer(_: Request) -> Response:
+        return Response(packed(), media_type="application/json")
+
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    # Before FastAPI's own, which packs the document again for everybody: 6 ms, and it is open.
+    app.router.routes.insert(0, Route("/openapi.json", answer))
 
 
 def _name_scopes(paths: dict[str, Any]) -> None:

@@ -117,6 +117,18 @@ async def test_the_document_names_what_is_forwarded_and_nothing_that_is_not(
     assert "PUT /v1/replicas/{replica}" not in served_by
 
 
+async def test_the_document_is_made_once_and_can_be_asked_for_its_head(
+    admin: tuple[Running, str],
+) -> None:
+    gateway, _ = admin
+    first, again = [await gateway.http.get("/openapi.json") for _ in range(2)]
+    assert first.content == again.content
+    assert first.json() == gateway.gateway.app.openapi()
+    assert gateway.gateway.app.openapi() is gateway.gateway.app.openapi()
+    head = await gateway.http.head("/openapi.json")
+    assert (head.status_code, head.headers["content-type"]) == (200, "application/json")
+
+
 async def test_every_reference_of_the_document_leads_somewhere_and_names_are_unique(
     admin: tuple[Running, str],
 ) -> None:
