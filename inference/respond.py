@@ -1,9 +1,18 @@
 """Gives each caller its own answer out of a group's."""
 
+import numpy as np
+
 from contracts.frames import Answer
 from contracts.problems import ProblemCode
 from contracts.served import OUTCOMES
-from inference.domain.answers import ROW_DETAILS, ROW_PROBLEMS, TAILS, mixed_body, tail_of
+from inference.domain.answers import (
+    ROW_PROBLEMS,
+    TAILS,
+    lacking_detail,
+    lacking_row,
+    mixed_body,
+    tail_of,
+)
 from inference.domain.asked import Arrival, Asked
 from inference.domain.explain import degraded, degraded_rows, explained
 from inference.domain.inputs import Features
@@ -11,6 +20,7 @@ from inference.domain.served import Served
 from kit.clock import Clock
 from kit.problems import Problem, problem_body
 
+_LACKING = tuple(OUTCOMES.index(name) for name in ("feature_missing", "dependency"))
 _ELSEWHERE = frozenset({ProblemCode.OVERLOADED, ProblemCode.MODEL_UNAVAILABLE})
 """Nothing was computed: another replica may be asked."""
 
@@ -47,6 +57,10 @@ class Respond:
         group = served.group
         writer = group.loaded.writer(group.arm.variant)
         pieces = writer.rows(served.verdicts, served.outcome)
+        if served.failed:
+            for row in np.flatnonzero(np.isin(served.outcome, _LACKING)).tolist():
+                name = OUTCOMES[served.outcome[row]]
+                pieces[row] = lacking_row(name, group.loaded.inputs.lacking(served.taken, row))
         bad = degraded_rows(served.taken)
         fine, start, off = 0, 0, TAILS["off"]
         for asked, count in zip(group.owners, group.counts, strict=True):
@@ -55,7 +69,7 @@ class Respond:
             if asked.mixed is not None:
                 self._gather(asked, served, features, pieces, start, end)
             elif served.failed and served.outcome[start:end].all():
-                self._refuse_row(asked, served, int(served.outcome[start]))
+                self._refuse_row(asked, served, start)
             elif arrival.wanted:
                 ask, tail = arrival.ask, off
                 if ask.explain or (bad is not None and bad[start:end].any()):
@@ -81,11 +95,14 @@ class Respond:
             cache_of(served, start, end), degraded(plan, served.taken, start, end), shown
         )
 
-    def _refuse_row(self, asked: Asked, served: Served, outcome: int) -> None:
+    def _refuse_row(self, asked: Asked, served: Served, row: int) -> None:
+        outcome = int(served.outcome[row])
         name = OUTCOMES[outcome]
+        plan = served.group.loaded.inputs
+        lacking = plan.lacking(served.taken, row) if outcome in _LACKING else ()
         if asked.arrival.wanted:
             served.group.loaded.tally.request(ROW_PROBLEMS[name].value)
-        self.refuse(asked.arrival, Problem(ROW_PROBLEMS[name], ROW_DETAILS[name]))
+        self.refuse(asked.arrival, Problem(ROW_PROBLEMS[name], lacking_detail(name, lacking)))
 
     def _gather(
         self,
@@ -109,12 +126,11 @@ class Respond:
             for row, values in enumerate(told, start):
                 mixed.features[group.indices[row]] = values
         mixed.fine += int((served.outcome[start:end] == 0).sum())
-        mixed.outcome = mixed.outcome or int(served.outcome[start])
         asked.rows_left -= end - start
         if asked.rows_left or not asked.arrival.wanted:
             return
         if not mixed.fine:
-            self._refuse_row(asked, served, mixed.outcome)
+            self._refuse_row(asked, served, start)
             return
         asked.arrival.wanted = False
         ask = asked.arrival.ask

@@ -41,6 +41,9 @@ _ERRORS = tuple(
 )
 
 
+_NAMED_MAX = 5
+
+
 def invalid_row(errors: Sequence[FieldError]) -> bytes:
     """What stands in the place of a row that does not fit."""
     told = {
@@ -48,6 +51,20 @@ def invalid_row(errors: Sequence[FieldError]) -> bytes:
         "detail": ROW_DETAILS["invalid_input"],
         "errors": [error.as_json() for error in errors],
     }
+    return orjson.dumps({"error": told})
+
+
+def lacking_detail(name: str, inputs: Sequence[str]) -> str:
+    """What a row that may not be computed is told: which of the required inputs it lacks."""
+    if not inputs:
+        return ROW_DETAILS[name]
+    more = ", …" if len(inputs) > _NAMED_MAX else ""
+    return f"{ROW_DETAILS[name]} Without one: {', '.join(inputs[:_NAMED_MAX])}{more}."
+
+
+def lacking_row(name: str, inputs: Sequence[str]) -> bytes:
+    """What stands in the place of such a row."""
+    told = {"code": ROW_PROBLEMS[name].value, "detail": lacking_detail(name, inputs)}
     return orjson.dumps({"error": told})
 
 

@@ -57,7 +57,6 @@ class Mixed:
     errors: list[FieldError] = field(default_factory=list)
     """Of rows that do not fit, at most ``ERRORS_MAX``."""
     fine: int = 0
-    outcome: int = 0
     remembered: set[str] = field(default_factory=set)
     """What each group said of its cache."""
 

@@ -81,6 +81,8 @@ class InputPlan:
             source.column.name: source.key for source in sources if source.kind == "feature"
         }
         self._read = tuple(self.refs.values())
+        ordered = (*self._numeric, *self._text)
+        self._required = np.array([one.column.on_missing == "fail" for one in ordered], np.bool_)
         assert manifest.tensors.layout != "matrix" or not self._text, "a matrix holds no text"
 
     def take(
@@ -200,6 +202,11 @@ class InputPlan:
                 numbers[index][missing] = float(source.column.default or 0)
             # UNAVAILABLE stays visible: the monitor must see that the store was away.
             status[missing & (status != UNAVAILABLE)] = DEFAULTED
+
+    def lacking(self, taken: Taken, row: int) -> list[str]:
+        """The inputs without which the version does not answer, and that this row is without."""
+        absent = self._required & (taken.statuses[:, row] != PRESENT)
+        return [self.names[index] for index in np.flatnonzero(absent)]
 
     def feeds(self, taken: Taken) -> dict[str, npt.NDArray[Any]]:
         """The tensors of ``Tensors.layout``: one float32 [n, inputs], or [n, 1] an input."""

@@ -139,6 +139,18 @@ async def test_a_required_feature_without_value_refuses_only_its_row(house: Hous
     assert rows[1]["probability"] == pytest.approx(sigmoid(2.0), abs=1e-6)
 
 
+async def test_what_a_row_lacks_is_named_but_not_without_end(house: House) -> None:
+    inputs = [required()[0], *defaults(0.0)[1:]]
+    house.serve(house.load("2", inputs=inputs))
+    one, row = await house.ask(body("nobody"), body("nobody", "b"))
+    assert orjson.loads(one.body)["detail"].endswith("for this entity. Without one: f0.")
+    told = orjson.loads(row.body)["predictions"][0]["error"]["detail"]
+    assert told == orjson.loads(one.body)["detail"]
+    house.serve(house.load("3", inputs=required()))
+    (many,) = await house.ask(body("nobody"))
+    assert orjson.loads(many.body)["detail"].endswith(" Without one: f0, f1, f2, f3, f4, ….")
+
+
 async def test_a_required_feature_whose_store_is_away_is_a_dependency_problem(
     house: House,
 ) -> None:
