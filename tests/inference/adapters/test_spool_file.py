@@ -212,7 +212,7 @@ def test_garbage_is_no_record(data: bytes) -> None:
 
 
 @given(st.lists(st.binary(max_size=50), min_size=1, max_size=4), st.data())
-def test_a_changed_byte_takes_its_record_and_what_is_behind_it(
+def test_one_reading_stops_before_the_record_of_a_changed_byte(
     payloads: list[bytes], data: st.DataObject
 ) -> None:
     packed = [pack_record(b"p", seq, one) for seq, one in enumerate(payloads, 1)]
