@@ -105,7 +105,7 @@ class OnnxEngine:
         alone = alone or not self._batchable
         if (
             not alone
-            and self.quick(rows)
+            and self._short(rows)
             and (deadlines_ns is None or (deadlines_ns > self._clock.monotonic_ns()).all())
         ):
             return self._run_here(feeds, rows)
@@ -116,15 +116,28 @@ class OnnxEngine:
         self._slots.offer(self)
         return await future
 
+    def _short(self, rows: int) -> bool:
+        """Whether a run of that many rows may be done on the event loop, now."""
+        return (
+            not self._queue
+            and self._batchable
+            and rows <= self._rows_max
+            and self._own_costs.seconds(rows) <= self._inline_s_max
+        )
+
     def quick(self, rows: int) -> int:
         """How many requests of that many rows may be run on the event loop together, now.
 
-        Counted by what one of them costs: together they cost less, and what a run of so many rows
-        took in a bad moment would never be found out to be wrong.
+        By what so many rows took before, or by what one of the requests takes: together they take
+        less, and what a long run took in a bad moment would never be found out to be wrong.
         """
-        if self._queue or not self._batchable or rows > self._rows_max:
+        if not self._short(rows):
             return 0
-        return int(min(self._inline_s_max / self._own_costs.seconds(rows), self._rows_max // rows))
+        found = 1
+        while self._short(found * 2 * rows):
+            found *= 2
+        singly = self._inline_s_max / max(self._own_costs.seconds(rows), 1e-9)
+        return int(max(found, min(singly, self._rows_max // rows)))
 
     def run_together(
         self, feeds: Sequence[dict[str, Tensor]], rows: Sequence[int]

@@ -110,6 +110,22 @@ async def test_a_lane_runs_nothing_on_the_loop_before_it_knows_what_a_run_costs(
     assert machine.lane(SESSION).quick(1) == 0, "it may not"
 
 
+async def test_how_many_run_together_is_what_they_took_or_what_one_takes(machine: Machine) -> None:
+    lane = OnnxEngine(
+        SESSION, clock=CLOCK, slots=machine.slots, executor=machine.executor,
+        rows_max=1_000, inline_us_max=1_000,
+    )  # fmt: skip
+    costs = lane._own_costs
+    costs.learn(1, 90e-6)
+    assert lane.quick(1) == 11, "eleven times what one takes"
+    costs.learn(40, 400e-6)
+    assert lane.quick(1) == 64, "a long run was found to take little"
+    costs.learn(100, 260e-6)
+    costs.learn(300, 5_000e-6)
+    assert lane.quick(100) == 3, "one bad long run says nothing"
+    assert lane.quick(300) == 0
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=12))
 async def test_callers_that_leave_change_nobodys_answer(plan: list[tuple[int, bool]]) -> None:
