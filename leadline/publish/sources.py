@@ -65,6 +65,8 @@ def from_folder(folder: Path) -> Bundle:
 
 def from_onnx(path: Path, model: str, training: Path) -> Bundle:
     """An ONNX file as it is, for the Open Inference Protocol: no features, no decision."""
+    if not path.is_file():
+        raise PublishError(f"There is no file {path}.")
     content = path.read_bytes()
     try:
         onnx.checker.check_model(onnx.load_model_from_string(content))
@@ -88,6 +90,10 @@ def from_onnx(path: Path, model: str, training: Path) -> Bundle:
 
 def _module(name: str) -> ModuleType:
     if not name.endswith(".py"):
+        if Path(name).exists() or not all(part.isidentifier() for part in name.split(".")):
+            raise PublishError(
+                f"{name} is no Python file or module, no folder of a bundle and no ONNX file."
+            )
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as missing:

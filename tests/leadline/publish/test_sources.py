@@ -132,3 +132,16 @@ def test_the_command_says_what_an_onnx_file_needs(tmp_path: Path) -> None:
     told = CliRunner().invoke(command, [str(_identity(tmp_path / "m.onnx")), "--dry-run"])
     assert told.exit_code == 2
     assert "--name and --training" in told.output
+
+
+@pytest.mark.parametrize("source", ["no/folder", "old-model.pkl", "{there}"])
+def test_what_nothing_can_be_published_from_is_said_to_be_that(source: str, tmp_path: Path) -> None:
+    there = tmp_path / "training.json"
+    there.write_text("{}")
+    with pytest.raises(PublishError, match="is no Python file or module, no folder"):
+        from_module(source.format(there=there))
+
+
+def test_an_onnx_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(PublishError, match="There is no file"):
+        from_onnx(tmp_path / "none.onnx", "m", tmp_path / "t.json")
