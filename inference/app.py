@@ -27,6 +27,7 @@ from inference.adapters.session_onnxruntime import OnnxSession
 from inference.adapters.slots import Slots
 from inference.adapters.spool_file import FileSpool
 from inference.adapters.stream_redis import RedisStream
+from inference.describe import Describe
 from inference.domain.pace import Paces
 from inference.infer import Infer
 from inference.load import Load
@@ -140,10 +141,15 @@ class Inference:
         self.infer = Infer(
             fleet=lambda: self.load.fleet,
             record=record.raw,
+            describe=Describe(
+                fleet=lambda: self.load.fleet,
+                ready=self.ready,
+                server_version=version("leadline"),
+            ),
+            paces=self.paces,
             clock=self.clock,
             tasks=self.tasks,
-            ready=self.ready,
-            server_version=version("leadline"),
+            rows_in_flight_max=settings.rows_in_flight_max,
         )
 
     def _load(self) -> Load:

@@ -1,10 +1,8 @@
-"""Answers the Open Inference Protocol V2 (REST), over HTTP and over frames alike."""
+"""Answers ``infer`` of the Open Inference Protocol V2 (REST), over HTTP and over frames alike."""
 
 import asyncio
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -12,13 +10,8 @@ from contracts.frames import Answer
 from contracts.served import OUTCOMES
 from inference.domain.asked import Arrival
 from inference.domain.fleet import Computed, Fleet, LoadedVersion, ServedModel
-from inference.domain.open_inference import (
-    InferHead,
-    config_of,
-    format_infer,
-    metadata_of,
-    read_call,
-)
+from inference.domain.open_inference import InferHead, format_infer, read_call
+from inference.domain.pace import Paces
 from inference.domain.raw_call import (
     Call,
     Refused,
@@ -26,22 +19,20 @@ from inference.domain.raw_call import (
     encoded,
     header_length,
     json_answer,
+    model_path,
+    not_served,
     spoken,
 )
 from inference.domain.raw_work import Waiting, Work
 from inference.domain.served import RawServed
-from inference.domain.statistics import statistics_of
 from inference.domain.tensors import TensorRefused
 from kit.clock import Clock
 from kit.logs import get_logger
 from kit.tasks import TaskOwner
 
 _log = get_logger(__name__)
-_MODEL_PATH = re.compile(
-    r"^/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
-    r"(?:/(?P<verb>infer|ready|config|stats))?$"
-)
-_EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "statistics"]
+_SHARE_OF_DEADLINE = 0.9
+"""As of predictions: what is predicted to wait for longer is refused now."""
 
 
 class Infer:
@@ -52,17 +43,19 @@ class Infer:
         *,
         fleet: Callable[[], Fleet],
         record: Callable[[RawServed], None],
+        describe: Callable[[Call], Answer],
+        paces: Paces,
         clock: Clock,
         tasks: TaskOwner,
-        ready: Callable[[], list[str]],
-        server_version: str,
+        rows_in_flight_max: int,
     ) -> None:
         self._fleet = fleet
         self._record = record
+        self._describe = describe
+        self._paces = paces
         self._clock = clock
         self._tasks = tasks
-        self._ready = ready
-        self._server_version = server_version
+        self._rows_max = rows_in_flight_max
         self._waiting = Waiting()
         self._computing_later = False
 
@@ -79,12 +72,12 @@ class Infer:
         ask = arrival.ask
         method, path, headers = spoken(ask.target, ask.headers)
         call = Call(method, path, headers, ask.body, ask.request_id, arrival.deadline_ns)
-        found = _MODEL_PATH.match(path)
-        if found is None or found["verb"] != "infer" or method != "POST":
-            self._tasks.start("infer", partial(self._answer, arrival, call))
-            return
         try:
-            work = self._read(call, self._fleet(), found["model"], found["version"])
+            named = _asked_for(call)
+            if named is None:
+                arrival.answer(self._describe(call))
+                return
+            work = self._read(call, *named)
         except Exception as failed:  # noqa: BLE001 - the edge that answers
             arrival.answer(_refusal(failed))
             return
@@ -93,9 +86,6 @@ class Infer:
             self._tasks.start("infer", partial(self._answer_work, work))
         else:
             self._waiting.add(work)
-
-    async def _answer(self, arrival: Arrival, call: Call) -> None:
-        arrival.answer(await self.handle(call))
 
     async def _answer_work(self, work: Work) -> None:
         try:
@@ -123,7 +113,7 @@ class Infer:
         works = []
         for work in taken:
             if not work.wanted:
-                loaded.in_use -= 1
+                self._release([work])
             elif work.call.deadline_ns <= began_ns:
                 self._tasks.start("infer", partial(self._answer_work, work))
             else:
@@ -138,7 +128,7 @@ class Infer:
         except Exception as failed:  # noqa: BLE001 - the edge that answers
             self._fail(works, failed)
         finally:
-            loaded.in_use -= len(works)
+            self._release(works)
 
     async def _compute_away(self, taken: Sequence[Work]) -> None:
         """One run in a thread."""
@@ -155,7 +145,7 @@ class Infer:
         except Exception as failed:  # noqa: BLE001 - the edge that answers
             self._fail(taken, failed)
         finally:
-            loaded.in_use -= len(taken)
+            self._release(taken)
             self._waiting.done(taken[0].kind)
             self._go_on()
 
@@ -175,82 +165,40 @@ class Infer:
     async def handle(self, call: Call) -> Answer:
         """Answer any call below ``/v2``."""
         try:
-            return await self._handle(call)
+            named = _asked_for(call)
+            if named is None:
+                return self._describe(call)
+            return await self._compute(self._read(call, *named))
         except Exception as failed:  # noqa: BLE001 - the edge that answers
             return _refusal(failed)
 
-    async def _handle(self, call: Call) -> Answer:
-        found = _MODEL_PATH.match(call.path)
-        if found is None or call.path == "/v2/models/stats":
-            return self._of_server(call)
-        fleet = self._fleet()
-        model, version, verb = found["model"], found["version"], found["verb"]
-        if verb == "infer":
-            _require(call, "POST")
-            return await self._compute(self._read(call, fleet, model, version))
-        _require(call, "GET")
-        loaded = self._named(fleet, model, version)
-        if verb == "ready":
-            return json_answer(200, {"name": model, "ready": True})
-        if verb == "config":
-            rows_max = loaded.manifest.rows_per_batch_max
-            return json_answer(200, config_of(model, *_specs(loaded), rows_max))
-        if verb == "stats":
-            wanted = [loaded] if version else _versions(fleet, model)
-            return json_answer(200, {"model_stats": [statistics_of(one) for one in wanted]})
-        versions = [one.version for one in _versions(fleet, model)]
-        return json_answer(200, metadata_of(model, versions, *_specs(loaded)))
-
-    def _of_server(self, call: Call) -> Answer:
-        path, fleet = call.path.rstrip("/"), self._fleet()
-        if path == "/v2/repository/index":
-            _require(call, "POST")
-            return json_answer(200, [_indexed(one) for one in fleet.versions.values()])
-        answers: dict[str, Callable[[], Answer]] = {
-            "/v2": self._server,
-            "/v2/health/live": lambda: json_answer(200, {"live": True}),
-            "/v2/health/ready": self._readiness,
-            "/v2/models/stats": lambda: json_answer(
-                200, {"model_stats": [statistics_of(one) for one in fleet.versions.values()]}
-            ),
-        }
-        if path not in answers:
-            raise Refused(404, "there is no such path")
-        _require(call, "GET")
-        return answers[path]()
-
-    def _server(self) -> Answer:
-        about = {"name": "leadline", "version": self._server_version, "extensions": _EXTENSIONS}
-        return json_answer(200, about)
-
-    def _readiness(self) -> Answer:
-        ready = not self._ready()
-        return json_answer(200 if ready else 503, {"live": True, "ready": ready})
-
-    @staticmethod
-    def _named(fleet: Fleet, model: str, version: str | None) -> LoadedVersion:
-        served = fleet.models.get(model)
-        loaded = fleet.versions.get((model, version)) if version else None
-        if version is None and served is not None:
-            loaded = served.loaded[0]
-        if loaded is None:
-            what = f"model '{model[:100]}'" + (f" version '{version[:100]}'" if version else "")
-            raise Refused(404, f"{what} is not served")
-        return loaded
-
-    def _read(self, call: Call, fleet: Fleet, model: str, version: str | None) -> Work:
+    def _read(self, call: Call, model: str, version: str | None) -> Work:
         """What the call asks for; a use of its version. Raises ``Refused``, ``TensorRefused``."""
-        loaded = self._named(fleet, model, version)
-        began_ns = self._clock.monotonic_ns()
+        fleet, began_ns = self._fleet(), self._clock.monotonic_ns()
+        loaded = fleet.named(model, version)
+        if loaded is None:
+            raise not_served(model, version)
         head, inputs = read_call(
             decoded(call), header_length(call), loaded.engine.inputs, loaded.heads
         )
         if version is None:
             loaded = _routed(fleet.models[model], head, call)
         read_ns = self._clock.monotonic_ns()
+        self._admit(loaded.model, head.rows, call.deadline_ns - read_ns)
         loaded.tally.raw_parse_ns += read_ns - began_ns
         loaded.in_use += 1
+        self._paces.accept(loaded.model, head.rows, read_ns)
         return Work(call, loaded, fleet.models.get(model), fleet.epoch, head, inputs, read_ns)
+
+    def _admit(self, model: str, rows: int, left_ns: int) -> None:
+        """Raise ``Refused`` for what cannot be answered in time; alone it is never late."""
+        pending = self._paces.pending
+        if not pending:
+            return
+        pace = self._paces.of(model)
+        late = pace.pending > 0 and pace.late(rows, _SHARE_OF_DEADLINE * left_ns / 1e9)
+        if late or pending + rows > self._rows_max:
+            raise Refused(503, "the answer would come after the deadline", elsewhere=True)
 
     async def _compute(self, work: Work) -> Answer:
         """The answer, from a run that waits for its turn. Raises what says why there is none."""
@@ -263,7 +211,13 @@ class Infer:
             self._count([work], [computed], [computed.queue_ns])
             return self._written(work, computed)
         finally:
-            loaded.in_use -= 1
+            self._release([work])
+
+    def _release(self, works: Sequence[Work]) -> None:
+        """These wait no more."""
+        loaded, rows = works[0].loaded, sum([work.head.rows for work in works])
+        loaded.in_use -= len(works)
+        self._paces.answer(loaded.model, rows, self._clock.monotonic_ns())
 
     def _written(self, work: Work, computed: Computed) -> Answer:
         began_ns = self._clock.monotonic_ns()
@@ -310,7 +264,7 @@ class Infer:
 
 def _refusal(failed: Exception) -> Answer:
     if isinstance(failed, Refused):
-        return json_answer(failed.status, {"error": failed.text})
+        return json_answer(failed.status, {"error": failed.text}, retryable=failed.elsewhere)
     if isinstance(failed, TensorRefused):
         return json_answer(400, {"error": str(failed)})
     _log.error("infer_failed", exc_info=failed)
@@ -323,21 +277,13 @@ def _failure(outcome: str) -> Refused:
     return Refused(400, "the model cannot compute this input")
 
 
-def _require(call: Call, method: str) -> None:
-    if call.method != method:
-        raise Refused(405, f"use {method}")
-
-
-def _specs(loaded: LoadedVersion) -> tuple[Any, Any]:
-    return loaded.engine.inputs, loaded.engine.outputs
-
-
-def _versions(fleet: Fleet, model: str) -> list[LoadedVersion]:
-    return [one for (name, _), one in fleet.versions.items() if name == model]
-
-
-def _indexed(loaded: LoadedVersion) -> dict[str, str]:
-    return {"name": loaded.model, "version": loaded.version, "state": "READY", "reason": ""}
+def _asked_for(call: Call) -> tuple[str, str | None] | None:
+    """The model and the version that an ``infer`` call names; None for another call."""
+    found = model_path(call.path)
+    if found is None or found.verb != "infer":
+        return None
+    call.require("POST")
+    return found.model, found.version
 
 
 def _routed(model: ServedModel, head: InferHead, call: Call) -> LoadedVersion:

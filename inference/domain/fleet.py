@@ -158,6 +158,13 @@ class Fleet:
     missing: frozenset[str] = frozenset()
     """Models of the table that cannot answer here (yet)."""
 
+    def named(self, model: str, version: str | None) -> LoadedVersion | None:
+        """That version, or the first that the model's traffic goes to."""
+        if version is not None:
+            return self.versions.get((model, version))
+        served = self.models.get(model)
+        return None if served is None else served.loaded[0]
+
 
 def fleet_of(
     table: RoutingTable, versions: Mapping[tuple[str, str], LoadedVersion], before: Fleet

@@ -1,9 +1,10 @@
 """A call of the Open Inference Protocol: how it comes, what refuses it, how its answer leaves."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -12,15 +13,21 @@ from inference.domain.encodings import ENCODINGS, NotEncoded, TooLong, deflated,
 from inference.domain.open_inference import HEADER_LENGTH
 
 BODY_BYTES_MAX = 64 * 1024 * 1024
+_MODEL_PATH = re.compile(
+    r"^/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
+    r"(?:/(?P<verb>infer|ready|config|stats))?$"
+)
 
 
 class Refused(Exception):
     """The call cannot be answered: a status and a text for the caller."""
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, *, elsewhere: bool = False) -> None:
         super().__init__(text)
         self.status = status
         self.text = text
+        self.elsewhere = elsewhere
+        """Another replica may be asked."""
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +40,34 @@ class Call:
     body: bytes
     request_id: bytes
     deadline_ns: int
+
+    def require(self, method: str) -> None:
+        """Raise ``Refused`` for another method."""
+        if self.method != method:
+            raise Refused(405, f"use {method}")
+
+
+class ModelPath(NamedTuple):
+    """Below ``/v2/models``."""
+
+    model: str
+    version: str | None
+    verb: str | None
+    """infer, ready, config or stats; None: what the model is."""
+
+
+def model_path(path: str) -> ModelPath | None:
+    """What a path names, where it is one of a model."""
+    found = _MODEL_PATH.match(path)
+    if found is None or path == "/v2/models/stats":
+        return None
+    return ModelPath(found["model"], found["version"], found["verb"])
+
+
+def not_served(model: str, version: str | None) -> Refused:
+    """There is no such model, or no such version of it."""
+    what = f"model '{model[:100]}'" + (f" version '{version[:100]}'" if version else "")
+    return Refused(404, f"{what} is not served")
 
 
 @lru_cache(maxsize=1024)
@@ -69,12 +104,12 @@ def decoded(call: Call) -> bytes:
         raise Refused(400, str(wrong)) from wrong
 
 
-def json_answer(status: int, content: Any) -> Answer:
+def json_answer(status: int, content: Any, *, retryable: bool = False) -> Answer:
     """An answer that is JSON alone."""
     headers = b"content-type: application/json"
     if status == 503:
         headers += b"\nretry-after: 1"
-    return Answer(status, orjson.dumps(content), False, headers)
+    return Answer(status, orjson.dumps(content), retryable, headers)
 
 
 def encoded(call: Call, body: bytes, json_bytes: int | None) -> Answer:

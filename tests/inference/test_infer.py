@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from contracts.frames import Answer, Ask
 from contracts.routing import Arm, ModelRoute, RoutingTable
 from contracts.served import OUTCOMES
+from inference.describe import Describe
 from inference.domain.asked import Arrival
 from inference.domain.fleet import Fleet, fleet_of
 from inference.domain.open_inference import KEPT_MAX
@@ -65,10 +66,11 @@ class Asking:
         self.infer = Infer(
             fleet=lambda: self.fleet,
             record=Record(house.spool).raw,
+            describe=Describe(fleet=lambda: self.fleet, ready=list, server_version="9"),
+            paces=house.paces,
             clock=house.clock,
             tasks=house.tasks,
-            ready=list,
-            server_version="9",
+            rows_in_flight_max=10_000,
         )
 
     async def call(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
@@ -82,6 +84,7 @@ class Asking:
         self.infer.submit(arrivals)
         await until(lambda: len(answers) == len(calls))
         assert all(not loaded.in_use for loaded in self.fleet.versions.values())
+        assert self.house.paces.pending == 0
         return [answers[index] for index in range(len(calls))]
 
     def arrivals(
@@ -382,6 +385,29 @@ async def test_who_has_left_or_is_too_late_is_not_computed(asking: Asking) -> No
     }
     assert outcomes == {"ok", "deadline"}
     assert not asking.fleet.versions["gather", "1"].in_use
+
+
+async def test_a_predicted_wait_beyond_the_deadline_is_refused_and_may_go_elsewhere(
+    asking: Asking,
+) -> None:
+    paces = asking.house.paces
+    paces.accept("gather", 1_100, 0)
+    paces.answer("gather", 100, 100_000_000)  # a thousand rows a second, and a thousand wait
+    arrivals, answers = asking.arrivals([picks(1), picks(2)], remaining_ms=500)
+    patient, kept = asking.arrivals([picks(1)], remaining_ms=5_000)
+    asking.infer.submit([*arrivals, *patient])
+    await until(lambda: len(answers) == 2 and len(kept) == 1)
+    assert {(one.status, one.retryable) for one in answers.values()} == {(503, True)}
+    assert b"retry-after: 1" in answers[0].headers
+    assert kept[0].status == 200
+    assert paces.pending == 1_000
+
+
+async def test_more_rows_than_may_be_in_flight_are_refused(asking: Asking) -> None:
+    asking.house.paces.accept("risk", 10_000, 0)
+    arrivals, answers = asking.arrivals([picks(1)])
+    asking.infer.submit(arrivals)
+    assert answers[0].status == 503
 
 
 async def test_a_json_part_that_comes_again_is_read_once(asking: Asking) -> None:
