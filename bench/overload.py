@@ -24,7 +24,8 @@ from leadline.state import StateDir
 
 OVERLOAD = 2.0
 CALLERS = (64, 256)
-CONNECTIONS = 2048
+CONNECTIONS = 1000
+"""Fewer than one caller may have in flight (1,024): beyond that it is refused whatever the load."""
 TIMEOUT_MS = 500
 
 

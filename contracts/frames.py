@@ -22,9 +22,9 @@ _ASK_FRAME = struct.Struct("<IBQIIB16sHHHH")
 """``_HEAD`` and ``_ASK``, packed at once."""
 _REMAINING = struct.Struct("<I")
 """How ``_ASK`` begins."""
-_ANSWER = struct.Struct("<HBIH")
-_ANSWER_FRAME = struct.Struct("<IBQHBIH")
-
+_ANSWER = struct.Struct("<HBIIH")
+_ANSWER_FRAME = struct.Struct("<IBQHBIIH")
+_SPENT_US_MAX = 2**32 - 1
 
 _ODD = frozenset("13579bdf")
 
@@ -85,6 +85,9 @@ class Answer(NamedTuple):
     """Lines ``name: value``; empty means content-type application/json alone."""
     rows: int = 0
     """How many rows were asked for; 0 where the question could not be read."""
+    spent_us: int = 0
+    """From when the replica had read the ask: what it waited there and what it took. The way there
+    and back is not in it, nor what a busy gateway adds."""
 
 
 def pack_ask(kind: FrameKind, frame_id: int, ask: Ask) -> bytes:
@@ -142,8 +145,8 @@ def unpack_ask(payload: bytes) -> Ask:
         raise FrameError(str(broken)) from broken
 
 
-def pack_answer(frame_id: int, answer: Answer) -> bytes:
-    """The bytes of an ANSWER frame."""
+def pack_answer(frame_id: int, answer: Answer, spent_us: int = 0) -> bytes:
+    """The bytes of an ANSWER frame. Who sends it knows what was spent, not who answers."""
     headers, body = answer.headers, answer.body
     head = _ANSWER_FRAME.pack(
         _ANSWER_FRAME.size - 4 + len(headers) + len(body),
@@ -152,6 +155,7 @@ def pack_answer(frame_id: int, answer: Answer) -> bytes:
         answer.status,
         1 if answer.retryable else 0,
         answer.rows,
+        min(spent_us, _SPENT_US_MAX),
         len(headers),
     )
     return b"".join((head, headers, body))
@@ -160,13 +164,14 @@ def pack_answer(frame_id: int, answer: Answer) -> bytes:
 def unpack_answer(payload: bytes) -> Answer:
     """The inverse of ``pack_answer`` for the payload. Raises ``FrameError``."""
     try:
-        status, flags, rows, headers_length = _ANSWER.unpack_from(payload)
+        status, flags, rows, spent_us, headers_length = _ANSWER.unpack_from(payload)
     except struct.error as broken:
         raise FrameError(str(broken)) from broken
     at = _ANSWER.size + headers_length
     if at > len(payload):
         raise FrameError("an answer is shorter than its lengths say")
-    return Answer(status, payload[at:], bool(flags & 1), payload[_ANSWER.size : at], rows)
+    headers = payload[_ANSWER.size : at]
+    return Answer(status, payload[at:], bool(flags & 1), headers, rows, spent_us)
 
 
 def pack_signal(kind: FrameKind, frame_id: int = 0) -> bytes:

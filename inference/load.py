@@ -15,7 +15,8 @@ from kit.logs import get_logger
 _log = get_logger(__name__)
 Key = tuple[str, str]
 _FILES = ("model.onnx", "golden.json")
-_RETRY_S = 5.0
+_RETRY_S, _RETRY_GROWTH_MAX = 5.0, 12
+"""What is refused for what it is stays so: to build it again and again would cost a core."""
 
 
 class Load:
@@ -37,6 +38,7 @@ class Load:
         clock: Clock,
         poll_s: float,
         report_every_s: float,
+        retry_s: float = _RETRY_S,
     ) -> None:
         self._replica = replica
         self._push_url = push_url
@@ -47,6 +49,7 @@ class Load:
         self._clock = clock
         self._poll_s = poll_s
         self._report_every_s = report_every_s
+        self._retry_s = retry_s
         self._boot = token_hex(8)
         self._wanted: RoutingTable | None = None
         self._changed = asyncio.Event()
@@ -96,12 +99,17 @@ class Load:
                 self.offer(table)
 
     async def reconcile(self) -> None:
-        """Put each new table into effect, and try again what failed."""
+        """Put each new table into effect, and try again what failed, less and less often."""
+        growth = 1
         while True:
             failed = any(state.state == "failed" for state in self.states.values())
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_RETRY_S if failed else None):
+            try:
+                async with asyncio.timeout(growth * self._retry_s if failed else None):
                     await self._changed.wait()
+                growth = 1
+            except TimeoutError:
+                # Without the registry nothing has been looked at yet.
+                growth = 1 if self.registry_away else min(2 * growth, _RETRY_GROWTH_MAX)
             await self.apply()
 
     async def report_for_ever(self) -> None:

@@ -141,13 +141,13 @@ class ReplicasFrames:
         try:
             answer = await pending.future
             now_ns = self._clock.monotonic_ns()
-            took_ns = now_ns - began_ns
-            UPSTREAM_SECONDS.observe(took_ns / 1e9)
+            UPSTREAM_SECONDS.observe((now_ns - began_ns) / 1e9)
             if answer.status == 200:
-                if took_ns < QUICK_NS:
+                spent_ns = answer.spent_us * 1000
+                if spent_ns < QUICK_NS:
                     queue.quick_ns = now_ns
                 else:
-                    self.queues.note_slow(ask.target, rows, took_ns, now_ns)
+                    self.queues.note_slow(ask.target, rows, spent_ns, now_ns)
             return answer
         except ReplicaLost:
             return None

@@ -181,7 +181,8 @@ class FramesConnection(asyncio.Protocol):
         if not self._out:
             self._loop.call_soon(self._flush)
             self._out_since_ns = now_ns
-        self._out.append(pack_answer(frame_id, answer))
+        spent_us = (now_ns - arrival.arrived_ns) // 1000
+        self._out.append(pack_answer(frame_id, answer, spent_us))
         if now_ns - self._out_since_ns > _HELD_BACK_NS_MAX:
             self._flush()
 

@@ -39,6 +39,7 @@ answers = st.builds(
     retryable=st.booleans(),
     headers=st.binary(max_size=60),
     rows=st.integers(0, 2**32 - 1),
+    spent_us=st.integers(0, 2**32 - 1),
 )
 
 
@@ -50,13 +51,15 @@ def test_an_ask_comes_back_as_it_was(ask: Ask) -> None:
 
 @given(answers)
 def test_an_answer_comes_back_as_it_was(answer: Answer) -> None:
-    ((kind, frame_id, payload),) = FrameReader().feed(pack_answer(2**64 - 1, answer))
+    ((kind, frame_id, payload),) = FrameReader().feed(
+        pack_answer(2**64 - 1, answer, answer.spent_us)
+    )
     assert (kind, frame_id, unpack_answer(payload)) == (FrameKind.ANSWER, 2**64 - 1, answer)
 
 
 @given(st.lists(answers, max_size=5), st.lists(st.integers(0, 900), max_size=8))
 def test_frames_do_not_depend_on_how_the_stream_is_cut(sent: list[Answer], cuts: list[int]) -> None:
-    stream = b"".join(pack_answer(i, answer) for i, answer in enumerate(sent))
+    stream = b"".join(pack_answer(i, answer, answer.spent_us) for i, answer in enumerate(sent))
     edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     reader = FrameReader()
     got = [frame for begin, end in pairwise(edges) for frame in reader.feed(stream[begin:end])]

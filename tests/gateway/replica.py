@@ -131,4 +131,5 @@ class FakeReplica:
             raise
         if answer is not None:
             loop = asyncio.get_running_loop()
-            loop.call_later(self.delay_s, writer.write, pack_answer(frame_id, answer))
+            packed = pack_answer(frame_id, answer, int(self.delay_s * 1e6))
+            loop.call_later(self.delay_s, writer.write, packed)

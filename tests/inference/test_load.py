@@ -1,6 +1,7 @@
 """What is loaded follows the routing table; serving never waits for it, and never fails by it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,10 +16,13 @@ from contracts.golden import GoldenSet, GoldenTensor
 from contracts.manifest import FileEntry, Manifest
 from contracts.routing import Arm, ModelRoute, ReplicaReport, RoutingTable
 from inference.adapters.artifacts_disk import DiskArtifacts
+from inference.adapters.session_onnxruntime import ModelRefused
+from inference.domain.fleet import LoadedVersion
 from inference.load import Load
-from inference.ports import RegistryAway
+from inference.ports import Builder, RegistryAway
 from kit.clock import SystemClock
 from tests.inference.parts import House, body, defaults, logistic_model, manifest_for
+from tests.polling import until
 
 
 @dataclass
@@ -94,20 +98,53 @@ async def loading(tmp_path: Path) -> AsyncIterator[Loading]:
     await house.close()
 
 
+@dataclass
+class Refusing:
+    """Builds nothing; remembers when it was asked to."""
+
+    asked_s: list[float] = field(default_factory=list)
+
+    def build(self, manifest: Manifest, version: str, files: Any) -> LoadedVersion:
+        self.asked_s.append(time.monotonic())
+        raise ModelRefused("no")
+
+
 def load_of(
-    registry: FakeRegistry, house: House, executor: ThreadPoolExecutor, folder: Path
+    registry: FakeRegistry,
+    house: House,
+    executor: ThreadPoolExecutor,
+    folder: Path,
+    *,
+    builder: Builder | None = None,
+    retry_s: float = 5.0,
 ) -> Load:
     return Load(
         replica="r",
         push_url=None,
         registry=registry,
         artifacts=DiskArtifacts(folder, registry.download, 1 << 20),
-        builder=house.builder,
+        builder=builder or house.builder,
         executor=executor,
         clock=SystemClock(),
         poll_s=1.0,
         report_every_s=1.0,
+        retry_s=retry_s,
     )
+
+
+async def test_what_cannot_be_loaded_is_tried_less_and_less_often(tmp_path: Path) -> None:
+    registry, house, builder = FakeRegistry(), House(), Refusing()
+    registry.publish("1", logistic_model([0.1] * 10))
+    route = ModelRoute(arms=(Arm(version="1", variant="production", weight=1.0),))
+    with ThreadPoolExecutor(1) as executor:
+        load = load_of(registry, house, executor, tmp_path, builder=builder, retry_s=0.02)
+        load.offer(RoutingTable(epoch=1, models={"risk": route}))
+        trying = asyncio.ensure_future(load.reconcile())
+        await until(lambda: len(builder.asked_s) == 5)
+        trying.cancel()
+    await house.close()
+    gaps_s = np.diff(builder.asked_s)
+    assert (gaps_s >= [0.02, 0.04, 0.08, 0.16]).all()
 
 
 async def test_twenty_reloads_under_load_fail_no_request(loading: Loading) -> None:

@@ -98,6 +98,18 @@ async def test_answers_of_one_turn_are_one_write() -> None:
     assert [frame_id for _, frame_id, _ in FrameReader().feed(written)] == [7, 8]
 
 
+async def test_an_answer_says_what_was_spent_on_it_here() -> None:
+    clock = FakeClock()
+    taken = Taken(clock=clock)
+    taken.connection.data_received(ask(7))
+    await asyncio.sleep(0)
+    clock.advance_us(2_500)
+    taken.batches[0][0].reply(Answer(200, b"{}"))
+    await asyncio.sleep(0)
+    ((_, _, payload),) = FrameReader().feed(taken.wire.written[0])
+    assert unpack_answer(payload).spent_us == 2_500
+
+
 async def test_an_answer_beyond_a_frame_is_refused_and_its_neighbours_get_theirs() -> None:
     taken = Taken(clock=FakeClock())
     taken.connection.data_received(ask(1) + ask(2, FrameKind.INFER) + ask(3))
