@@ -100,7 +100,14 @@ def figures_of(rounds: Sequence[Round]) -> dict[str, object]:
             each.overload.goodput_per_s / each.capacity for each in rounds
         ),
         "refusal_from_due_p50_ms": quantile_ms(refused, 0.5),
+        "refusal_from_due_p95_ms": quantile_ms(refused, 0.95),
         "refusal_from_due_p99_ms": quantile_ms(refused, 0.99),
+        "refusal_from_due_p99_of_rounds_ms": [
+            round(quantile_ms(run.refused_s, 0.99) or 0, 1) for run in runs
+        ],
+        "goodput_share_of_rounds": [
+            round(each.overload.goodput_per_s / each.capacity, 2) for each in rounds
+        ],
         "refusal_from_sent_p50_ms": quantile_ms(refused_sent, 0.5),
         "refusal_from_sent_p99_ms": quantile_ms(refused_sent, 0.99),
         "generator_late_p50_ms": quantile_ms(late, 0.5),

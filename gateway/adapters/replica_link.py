@@ -48,6 +48,8 @@ class Pending:
     rows: int
     size: int
     due_ns: int
+    held_ns: int = 0
+    """How long the replica had no room for it."""
 
 
 class ReplicaLink(asyncio.Protocol):
@@ -59,8 +61,8 @@ class ReplicaLink(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._reader = FrameReader()
         self._out: list[bytes] = []
-        self._held: dict[int, bytes] = {}
-        """Asks for which the replica has no room yet. Here they still age, and can be given up; in
+        self._held: dict[int, tuple[bytes, int]] = {}
+        """Since when, the asks for which the replica has no room yet. Here they still age, and can be given up; in
         a socket's buffer they would be computed for nobody."""
         self._pending: dict[int, Pending] = {}
         self._last_id = 0
@@ -105,7 +107,7 @@ class ReplicaLink(asyncio.Protocol):
         if due_ns < self.next_due_ns or not self.next_due_ns:
             self.next_due_ns = due_ns
         if self._full:
-            self._held[frame_id] = packed
+            self._held[frame_id] = packed, time.monotonic_ns()
         else:
             self._write(packed)
         return frame_id, pending
@@ -180,8 +182,10 @@ class ReplicaLink(asyncio.Protocol):
         now_ns = time.monotonic_ns()
         while self._held and not self._full and self._transport is not None:
             frame_id = next(iter(self._held))
-            packed = self._held.pop(frame_id)
-            left_ms = (self._pending[frame_id].due_ns - now_ns) // 1_000_000
+            packed, since_ns = self._held.pop(frame_id)
+            pending = self._pending[frame_id]
+            pending.held_ns = now_ns - since_ns
+            left_ms = (pending.due_ns - now_ns) // 1_000_000
             if left_ms > 0:
                 self._transport.write(with_remaining(packed, left_ms))
 

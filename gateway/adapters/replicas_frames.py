@@ -143,11 +143,11 @@ class ReplicasFrames:
             now_ns = self._clock.monotonic_ns()
             UPSTREAM_SECONDS.observe((now_ns - began_ns) / 1e9)
             if answer.status == 200:
-                spent_ns = answer.spent_us * 1000
-                if spent_ns < QUICK_NS:
+                waited_ns = pending.held_ns + answer.spent_us * 1000
+                if waited_ns < QUICK_NS:
                     queue.quick_ns = now_ns
                 else:
-                    self.queues.note_slow(ask.target, rows, spent_ns, now_ns)
+                    self.queues.note_slow(ask.target, rows, waited_ns, now_ns)
             return answer
         except ReplicaLost:
             return None

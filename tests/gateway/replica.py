@@ -59,6 +59,8 @@ class FakeReplica:
         self.cancelled = 0
         self.delay_s = 0.0
         """How long each answer takes."""
+        self.spent_s: float | None = None
+        """What each answer says of that; None: the truth."""
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._held: list[tuple[asyncio.StreamWriter, int, int, Ask]] = []
@@ -131,5 +133,6 @@ class FakeReplica:
             raise
         if answer is not None:
             loop = asyncio.get_running_loop()
-            packed = pack_answer(frame_id, answer, int(self.delay_s * 1e6))
+            spent_s = self.delay_s if self.spent_s is None else self.spent_s
+            packed = pack_answer(frame_id, answer, int(spent_s * 1e6))
             loop.call_later(self.delay_s, writer.write, packed)

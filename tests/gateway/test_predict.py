@@ -319,6 +319,17 @@ async def test_what_cannot_be_answered_in_time_is_refused_before_it_is_parsed(
     assert len(replica.asked) == 7
 
 
+async def test_what_takes_long_on_the_way_and_not_in_the_replica_is_no_queue(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    whole = orjson.dumps(BODY)
+    replica.delay_s, replica.spent_s = 0.3, 0.001
+    for _ in range(2):
+        assert (await ask_within(gateway, key, 2_000, whole)).status_code == 200
+    several = [ask_within(gateway, key, 450, whole) for _ in range(5)]
+    assert {one.status_code for one in await asyncio.gather(*several)} == {200}
+
+
 async def test_refusals_do_not_fill_the_log(
     gateway: Running, key: str, replica: FakeReplica
 ) -> None:

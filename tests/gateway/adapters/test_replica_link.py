@@ -73,6 +73,8 @@ async def test_an_ask_without_room_at_the_replica_waits_here_and_ages() -> None:
     assert ask == ASK._replace(remaining_ms=ask.remaining_ms)
     assert link.expire(time.monotonic_ns()) == 1
     assert not soon.future.done()
+    _, at_once = link.send(FrameKind.PREDICT, ASK, 1, due_ns)
+    assert soon.held_ns > at_once.held_ns == 0
 
 
 def test_a_replica_that_answers_is_busy_and_not_behind_however_much_it_has_not_read() -> None:
