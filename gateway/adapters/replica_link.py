@@ -62,8 +62,8 @@ class ReplicaLink(asyncio.Protocol):
         self._reader = FrameReader()
         self._out: list[bytes] = []
         self._held: dict[int, tuple[bytes, int]] = {}
-        """Since when, the asks for which the replica has no room yet. Here they still age, and can be given up; in
-        a socket's buffer they would be computed for nobody."""
+        """Asks for which the replica has no room yet, and since when. Here they still age, and can
+        be given up; in a socket's buffer they would be computed for nobody."""
         self._pending: dict[int, Pending] = {}
         self._last_id = 0
         self._lost = asyncio.Event()

@@ -3,10 +3,10 @@
 By Little's law that is what is in flight by what is answered a second. The rate is the one of the
 last moments, for it swings by a third from one to the next, and what an answer has waited says how
 it was when it was asked. It is known only behind a queue, where answers come as fast as they can:
-as long as one of the last answers was quick, nobody is refused. What counts is how long the replica had no
-room for an ask, and what it then spent: where it is this gateway that is behind, to refuse costs
-about what an answer does. And what is slow without a queue (a model of 60 ms, a slow store) is none
-beside five times as long a deadline.
+as long as one of the last answers was quick, nobody is refused. What counts is how long the replica
+had no room for an ask, and what it then spent: where it is this gateway that is behind, to refuse
+costs about what an answer does. And what is slow without a queue (a model of 60 ms, a slow store)
+is none beside five times as long a deadline.
 """
 
 from dataclasses import dataclass
