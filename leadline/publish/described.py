@@ -4,59 +4,55 @@ What stands here would otherwise be published and answer wrongly: the parity rep
 export with the original, and both would be asked in the same wrong way.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from contracts.fillable import policy_fault
-from contracts.manifest import InputColumn
+from contracts.manifest import InputColumn, PostProcessing
 from leadline.publish.original import PublishError
 from leadline.publish.rows import Rows, length, rows_of
 
-if TYPE_CHECKING:
-    from leadline.publish.publication import Publication
 
-
-def check_inputs(publication: "Publication") -> None:
+def check_inputs(inputs: Sequence[InputColumn], categories: Mapping[str, Sequence[str]]) -> None:
     """Raises ``PublishError`` unless each input is named once and may be what it says."""
-    if not all(isinstance(column, InputColumn) for column in publication.inputs):
+    if not all(isinstance(column, InputColumn) for column in inputs):
         raise PublishError("inputs are InputColumn(name=…, dtype=…, source=…), one a column.")
-    names = [column.name for column in publication.inputs]
+    names = [column.name for column in inputs]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise PublishError(f"Inputs are named twice: {', '.join(repeated)}.")
-    for column in publication.inputs:
+    for column in inputs:
         if wrong := policy_fault(column):
             raise PublishError(f"The input {column.name}: {wrong}.")
-    texts = {column.name for column in publication.inputs if column.dtype == "string"}
-    strangers = sorted(set(publication.categories) - texts)
+    texts = {column.name for column in inputs if column.dtype == "string"}
+    strangers = sorted(set(categories) - texts)
     if strangers:
         raise PublishError(f"Categories are given for no text input: {', '.join(strangers)}.")
-    bare = sorted(texts - set(publication.categories))
-    if publication.categories and bare:
+    bare = sorted(texts - set(categories))
+    if categories and bare:
         raise PublishError(f"Give categories for all text inputs: {', '.join(bare)} has none.")
 
 
-def described_rows(publication: "Publication") -> tuple[Rows, Rows]:
-    """The sample and the validation rows. Raises ``PublishError`` for what is not there."""
-    found = {}
-    for name in ("sample", "validation"):
-        try:
-            found[name] = rows_of(getattr(publication, name), publication.inputs)
-        except KeyError as absent:
-            raise PublishError(f"{name}: {absent.args[0]}.") from None
-        except ValueError as wrong:
-            raise PublishError(f"{name}: {wrong}.") from None
-        if not length(found[name]):
-            raise PublishError(f"{name}: there are no rows.")
-    return found["sample"], found["validation"]
+def described_rows(name: str, rows: Any, inputs: Sequence[InputColumn]) -> Rows:
+    """The sample or the validation rows. Raises ``PublishError`` for what is not there."""
+    try:
+        found = rows_of(rows, inputs)
+    except KeyError as absent:
+        raise PublishError(f"{name}: {absent.args[0]}.") from None
+    except ValueError as wrong:
+        raise PublishError(f"{name}: {wrong}.") from None
+    if not length(found):
+        raise PublishError(f"{name}: there are no rows.")
+    return found
 
 
-def labels_of(publication: "Publication", rows: Rows) -> npt.NDArray[np.float64]:
+def labels_of(given: npt.ArrayLike, rows: Rows) -> npt.NDArray[np.float64]:
     """The labels of the validation rows. Raises ``PublishError``."""
     try:
-        labels = np.asarray(publication.labels, np.float64)
+        labels = np.asarray(given, np.float64)
     except (ValueError, TypeError):
         raise PublishError(
             "labels are numbers: of classes 0, 1, … in the order of the model's classes. What a "
@@ -71,12 +67,17 @@ def labels_of(publication: "Publication", rows: Rows) -> npt.NDArray[np.float64]
     return labels
 
 
-def check_classes(publication: "Publication", labels: npt.NDArray[np.float64], width: int) -> None:
+def check_classes(
+    task: Literal["classification", "regression"],
+    post_processing: PostProcessing,
+    labels: npt.NDArray[np.float64],
+    width: int,
+) -> None:
     """Raises ``PublishError`` where labels and names do not fit the model's ``width`` outputs."""
-    if publication.task == "regression":
+    if task == "regression":
         return
     many = max(width, np.unique(labels).size) > 2
-    if many and publication.post_processing.of_one_score():
+    if many and post_processing.of_one_score():
         raise PublishError(
             "Calibration, clipping and a threshold are of two classes; here are more."
         )
@@ -85,7 +86,7 @@ def check_classes(publication: "Publication", labels: npt.NDArray[np.float64], w
             f"The model tells {width} classes apart; their labels are 0 to {width - 1}, in the "
             f"order of its classes, but {_some(labels)} are given."
         )
-    names = publication.post_processing.labels
+    names = post_processing.labels
     if names and len(names) != width:
         raise PublishError(f"{len(names)} names are given in labels, for {width} classes.")
 

@@ -89,16 +89,17 @@ class Publication:
 
 def build(publication: Publication) -> Bundle:
     """Convert, verify, profile. Raises ``PublishError`` when the export is not the original."""
-    check_inputs(publication)
     inputs = publication.inputs
-    sample, validation = described_rows(publication)
-    labels = labels_of(publication, validation)
+    check_inputs(inputs, publication.categories)
+    sample = described_rows("sample", publication.sample, inputs)
+    validation = described_rows("validation", publication.validation, inputs)
+    labels = labels_of(publication.labels, validation)
     original = original_of(
         publication.model, Task(publication.task, inputs, publication.categories)
     )
     content = _serialized(original)
     runner = graph.Runner(content, inputs, original.layout)
-    check_classes(publication, labels, runner.width)
+    check_classes(publication.task, publication.post_processing, labels, runner.width)
     report = _verified(publication, original, runner, validation)
     files = {"model.onnx": content, "parity.json": report.model_dump_json(indent=1).encode()}
     if publication.precision == "int8" or publication.report_int8:
