@@ -5,8 +5,8 @@ last moments, for it swings by a third from one to the next, and what an answer 
 it was when it was asked. It is known only behind a queue, where answers come as fast as they can:
 as long as one of the last answers was quick, nobody is refused. What counts is how long the replica
 had no room for an ask, and what it then spent: where it is this gateway that is behind, to refuse
-costs about what an answer does. And what is slow without a queue (a model of 60 ms, a slow store)
-is none beside five times as long a deadline.
+costs about what an answer does. And what an answer takes behind no queue (a model of 60 ms, a slow
+store) is no reason to refuse: it is taken off both the wait and the time there is.
 """
 
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ QUICK_NS = 20_000_000
 WINDOW_NS = 50_000_000
 FRESH_NS = 1_000_000_000
 """After so long without an answer nothing is known."""
-PROVEN_SHARE = 0.2
-"""Of the time that is left: what even the quickest of the last moments took, or nobody is
-refused."""
+PROVEN_SHARE = 0.25
+"""Of the time that is left beyond the base: what even the quickest of the last moments waited, or
+nobody is refused."""
 HOPELESS_SHARE = 0.4
-"""Of the time that is left. Less than inference's own share (0.9): its refusals come behind what it
-computes, and the pace may halve from one moment to the next. A queue that long keeps every replica
-busy all the same."""
+"""Likewise. Less than inference's own share (0.9): its refusals come behind what it computes, and
+the pace may halve from one moment to the next. A queue that long keeps every replica busy all the
+same."""
 _FALL = 0.5
 """How much of a slower window is believed: answers come in batches. A faster one is, at once."""
 QUEUES_MAX = 1_000
@@ -43,6 +43,8 @@ class Queue:
     _quickest_before_ns: int = 0
     _rate: float = 0.0
     """Rows a nanosecond; 0 while unknown."""
+    _base_ns: int = 0
+    """What an answer takes behind no queue."""
 
     def note_slow(self, rows: int, took_ns: int, now_ns: int) -> None:
         """Learn from an answer that was not quick, of so many rows."""
@@ -54,9 +56,13 @@ class Queue:
                 self._quickest_before_ns = self._quickest_ns
             else:
                 self._rate, self._quickest_before_ns = 0.0, took_ns
+                # After a pause nothing is queued, and after quick answers the base is theirs.
+                quick = now_ns - self.quick_ns < FRESH_NS
+                self._base_ns = QUICK_NS if quick else took_ns
             self._since_ns, self._done, self._quickest_ns = now_ns, 0, took_ns
         elif took_ns < self._quickest_ns:
             self._quickest_ns = took_ns
+        self._base_ns = min(self._base_ns, took_ns)
         self._done += rows
 
     def _rate_after(self, elapsed_ns: int) -> float:
@@ -69,14 +75,16 @@ class Queue:
 
     def hopeless_ns(self, left_ns: int, now_ns: int) -> int:
         """The predicted wait where it leaves too little of ``left_ns``; else 0."""
-        proven_ns = PROVEN_SHARE * left_ns
+        base_ns = self._base_ns
+        spare_ns = left_ns - base_ns
+        proven_ns = base_ns + PROVEN_SHARE * spare_ns
         if self._quickest_ns <= proven_ns or self._quickest_before_ns <= proven_ns:
             return 0
         rate, elapsed_ns = self._rate, now_ns - self._since_ns
         if elapsed_ns > 2 * WINDOW_NS:
             rate = min(rate, self._done / elapsed_ns)  # it may have come to a stop
         wait_ns = int(self.rows / rate) if rate else 0
-        return wait_ns if wait_ns > HOPELESS_SHARE * left_ns else 0
+        return wait_ns if wait_ns - base_ns > HOPELESS_SHARE * spare_ns else 0
 
 
 class Queues:

@@ -1,5 +1,7 @@
 """The frame protocol survives any cutting of the stream, and any garbage."""
 
+import contextlib
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -74,6 +76,15 @@ def test_garbage_is_a_frame_error_or_nothing(garbage: bytes) -> None:
             (unpack_answer if kind == FrameKind.ANSWER else unpack_ask)(payload)
     except FrameError:
         return
+
+
+@given(st.sampled_from([unpack_ask, unpack_answer]), st.binary(max_size=300))
+def test_a_garbled_payload_is_a_frame_error_or_holds_no_more_than_came(
+    unpack: Callable[[bytes], Ask | Answer], garbage: bytes
+) -> None:
+    with contextlib.suppress(FrameError):
+        found = unpack(garbage)
+        assert len(found.body) + len(found.headers) <= len(garbage)
 
 
 def test_a_giant_frame_is_refused_before_it_arrives() -> None:

@@ -12,6 +12,7 @@ STEP = WINDOW_NS + MS
 def behind_a_queue(rows: int = 1000, took_ms: int = 400, a_second: int = 2500) -> Queues:
     """A queue of that many rows, answered at that rate, each after so long."""
     queues = Queues()
+    queues.of("delay").quick_ns = NOW - 5 * STEP  # before it grew
     for at in range(5):
         done = a_second * STEP // 10**9
         queues.note_slow("delay", done, took_ms * MS, NOW - (4 - at) * STEP)
@@ -42,7 +43,15 @@ def test_an_empty_queue_is_never_hopeless(a_second: int, took_ms: int, left_ms: 
 @given(st.integers(1, 10**6), st.integers(0, 10**9))
 def test_a_latency_that_is_small_beside_the_deadline_is_no_queue(rows: int, more: int) -> None:
     queues = behind_a_queue(rows, took_ms=60)  # a model that takes as long for many
-    assert queues.hopeless_ns("delay", 300 * MS + more, NOW) == 0
+    assert queues.hopeless_ns("delay", 182 * MS + more, NOW) == 0
+
+
+@given(st.integers(1, 10**6), st.integers(61, 181))
+def test_nor_is_one_that_leaves_little_of_it(rows: int, left_ms: int) -> None:
+    queue = Queue(rows)
+    for at in range(20):
+        queue.note_slow(10, 60 * MS, NOW + at * STEP)
+    assert queue.hopeless_ns(left_ms * MS, NOW + 20 * STEP) == 0
 
 
 def test_a_rate_that_falls_is_followed_within_moments() -> None:
