@@ -67,6 +67,8 @@ class ReplicaLink(asyncio.Protocol):
         self._pending: dict[int, Pending] = {}
         self._last_id = 0
         self._lost = asyncio.Event()
+        self.tried = asyncio.Event()
+        """Set once the first try to connect has ended, well or not."""
         self.rows = 0
         """In flight: what the least busy replica is chosen by."""
         self.bytes = 0
@@ -232,7 +234,9 @@ class ReplicaLink(asyncio.Protocol):
         """Connect and reconnect until ``leaving``; run it as a task."""
         delay_s = RECONNECT_S_MIN
         while not self.leaving:
-            if await self._connect():
+            connected = await self._connect()
+            self.tried.set()
+            if connected:
                 delay_s = RECONNECT_S_MIN
                 await self._lost.wait()
             else:
@@ -249,7 +253,7 @@ class ReplicaLink(asyncio.Protocol):
                     host, port = parts.hostname or "127.0.0.1", parts.port or 0
                     await self._loop.create_connection(lambda: self, host, port)
         except (OSError, TimeoutError):
-            return False
+            return self._transport is not None  # made in the moment in which its time was over
         return True
 
     def leave(self) -> None:

@@ -70,12 +70,14 @@ class ReplicasFrames:
         REPLICAS_UP.set_function(lambda: self.up)
 
     async def start(self) -> None:
-        """Resolve and begin to connect; absent replicas are no error."""
+        """Resolve, and try once to connect, so that the first caller of a gateway that was started
+        again finds its replicas; absent ones are no error."""
         await self._resolve()
         if any(urlsplit(target).scheme != "unix" for target in self._targets):
             self._tasks.start(
                 "replicas_resolve", periodic(self._resolve, self._resolve_s), restart=True
             )
+        await asyncio.gather(*[link.tried.wait() for link in self._links.values()])
 
     async def stop(self) -> None:
         """Close every connection."""

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("platform"))
             item.add_marker(pytest.mark.platform)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test of this folder that fails shows what the platform wrote: it is gone afterwards."""
+    report = yield
+    state = getattr(item, "funcargs", {}).get("platform")
+    if call.excinfo is not None and isinstance(state, StateDir):
+        report.sections.append(("the platform's logs", _logs(state)))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,7 @@ async def test_what_was_answered_before_a_kill_is_in_the_monitor_afterwards(
     )
     kill_child(platform, name)
     await until(lambda: _observed_or_none(admin) >= before + answered, limit_s=60)
+    await until(lambda: _answers(demo_user), limit_s=30)
 
 
 def _answers(client: Client) -> bool:

@@ -43,6 +43,15 @@ async def connect() -> AsyncIterator[Connect]:
         await pool.stop()
 
 
+async def test_a_gateway_that_has_started_is_connected_to_the_replicas_that_are_there(
+    connect: Connect, two: tuple[FakeReplica, FakeReplica], tmp_path: Path
+) -> None:
+    absent = FakeReplica(tmp_path / "absent", named(b"absent"))
+    pool = connect(*two, absent)
+    await pool.start()
+    assert pool.up == 2
+
+
 async def test_the_least_busy_replica_is_asked(
     connect: Connect, two: tuple[FakeReplica, FakeReplica]
 ) -> None:
