@@ -3,10 +3,14 @@
 import asyncio
 import json
 import os
+import signal
 import statistics
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import click
@@ -33,6 +37,8 @@ from leadline.state import SERVICES, StateDir, state_option
 
 KEPT_UP = 0.98
 """Of the rate asked for."""
+INTERRUPTED = 130
+"""The exit code of what SIGINT ended (128 and the signal's number, as shells have it)."""
 
 
 @click.command()
@@ -69,6 +75,8 @@ def bench(
     leadline bench                                  closed loop, 64 callers, 10 s
     leadline bench --concurrency 1                  latency of a lone caller
     leadline bench --rate 2000                      open loop: 2,000 requests a second
+
+    Ctrl-C ends the load and prints what was measured until then.
     """
     body = _body(model, instance, rows)
     console = Console(stderr=as_json, markup=False)
@@ -78,6 +86,8 @@ def bench(
         click.echo(json.dumps(report, indent=2))
     else:
         _print(console, report)
+    if report["interrupted"]:
+        sys.exit(INTERRUPTED)
     sys.exit(0 if report["answered_200"] else 1)
 
 
@@ -103,6 +113,22 @@ def _ask_once(state: StateDir, body: bytes) -> None:
                 raise
 
 
+@contextmanager
+def _until_ctrl_c() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets; a second one ends the command."""
+    over, loop = threading.Event(), asyncio.get_running_loop()
+
+    def stop() -> None:
+        over.set()
+        loop.remove_signal_handler(signal.SIGINT)
+
+    loop.add_signal_handler(signal.SIGINT, stop)
+    try:
+        yield over
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+
+
 async def _measure(
     state: StateDir,
     body: bytes,
@@ -115,10 +141,12 @@ async def _measure(
     endpoints, key = state.read_endpoints(), state.read_credentials()["demo_key"]
     url = endpoints["gateway"] + "/predict"
     pids = {"load generator": os.getpid(), **_pids(state)}
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[now]}"),
-        TimeRemainingColumn(), console=console,
-    ) as bar:  # fmt: skip
+    columns = BarColumn(), TextColumn("{task.fields[now]}"), TimeRemainingColumn()
+    with (
+        Progress(TextColumn("{task.description}"), *columns, console=console) as bar,
+        _until_ctrl_c() as over,
+    ):
+        load = partial(run_load, url, key, [body], concurrency=concurrency, over=over)
         task = bar.add_task("warming up", total=1.0, now="")
 
         def show(share: float, outcome: Outcome) -> None:
@@ -126,18 +154,21 @@ async def _measure(
             bar.update(task, completed=share, now=f"{done:,} answers")
 
         try:
-            await run_load(url, key, [body], seconds=min(1.0, seconds), concurrency=concurrency)
+            await load(seconds=min(1.0, seconds))
         except OSError:
             raise click.ClickException(f"Nothing listens at {url}; is the platform up?") from None
+        if over.is_set():
+            console.print("Nothing was measured yet: interrupted while warming up.")
+            raise click.exceptions.Exit(INTERRUPTED)
         bar.update(task, description="loading")
         before, cpu, machine = await _scrape(endpoints), cpu_seconds(pids), machine_seconds()
-        outcome = await run_load(
-            url, key, [body], seconds=seconds, concurrency=concurrency, rate=rate, progress=show
-        )
+        outcome = await load(seconds=seconds, rate=rate, progress=show)
         cpu_after, machine_after = cpu_seconds(pids), machine_seconds()
         after = await _scrape(endpoints)
-        bar.update(task, completed=1.0)
+        if not over.is_set():
+            bar.update(task, completed=1.0)
     report = _report(outcome, rate, concurrency, rows, before, after)
+    report["interrupted"] = over.is_set()
     busy_s, whole_s = (now - then for now, then in zip(machine_after, machine, strict=True))
     return _judged(report, outcome, rate, cpu, cpu_after, busy_s / whole_s if whole_s else 0.0)
 
@@ -223,6 +254,8 @@ def _marks(quantiles_ms: dict[str, float]) -> str:
 
 def _print(console: Console, report: dict[str, Any]) -> None:
     console.print(f"\n{report['kind']}, {report['concurrency']} connections")
+    if report["interrupted"]:
+        console.print(f"  interrupted after {report['seconds']:g} s", style="bold yellow")
     answers = ", ".join(f"{n:,} answers {status}" for status, n in report["statuses"].items())
     console.print(f"  {report['requests_per_s']:,.0f} requests/s", style="bold", end="")
     console.print(f"   {report['rows_per_s']:,.0f} rows/s   {answers}")

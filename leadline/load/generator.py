@@ -12,6 +12,7 @@ import asyncio
 import random
 import selectors
 import socket
+import threading
 import time
 from array import array
 from collections import Counter, deque
@@ -122,9 +123,11 @@ class _Caller:
 class _Run:
     """One run of either kind."""
 
-    def __init__(self, requests: Sequence[bytes], rate: float | None) -> None:
+    def __init__(
+        self, requests: Sequence[bytes], rate: float | None, over: threading.Event
+    ) -> None:
         self.outcome = Outcome()
-        self.over = False
+        self._over = over
         self._requests = requests
         self._at = 0
         self._rate = rate
@@ -141,7 +144,7 @@ class _Run:
             began_s = time.perf_counter()
             self._begin(began_s)
             shown_s = 0.0
-            while not self.over and self._callers:
+            while not self._over.is_set() and self._callers:
                 now_s = time.perf_counter()
                 if now_s >= began_s + seconds:
                     break
@@ -241,15 +244,18 @@ async def run_load(
     rate: float | None = None,
     timeout_ms: int | None = None,
     progress: Show = lambda _share, _outcome: None,
+    over: threading.Event | None = None,
 ) -> Outcome:
-    """Load ``url`` for so long. With ``rate`` (requests a second) it is an open loop, and
-    ``concurrency`` its number of connections. ``timeout_ms`` is the deadline that each request
-    names. Raises ``OSError`` when nothing listens."""
-    run = _Run([_request(url, key, body, timeout_ms) for body in bodies], rate)
+    """Load ``url`` for so long, or until ``over`` is set. With ``rate`` (requests a second) it is
+    an open loop, and ``concurrency`` its number of connections. ``timeout_ms`` is the deadline that
+    each request names. Raises ``OSError`` when nothing listens."""
+    over = over or threading.Event()
+    run = _Run([_request(url, key, body, timeout_ms) for body in bodies], rate, over)
     try:
         await asyncio.to_thread(run, url, min(concurrency, CALLERS_MAX), seconds, progress)
-    finally:
-        run.over = True
+    except asyncio.CancelledError:
+        over.set()
+        raise
     return run.outcome
 
 

@@ -33,12 +33,13 @@ class FakeGateway:
     seen: list[Seen] = field(default_factory=list)
     refuse: dict[str, list[int]] = field(default_factory=dict)
     says: dict[str, Any] = field(default_factory=dict)
-    """What a ``GET`` of a path, or a ``POST`` that is not of the hot path, is answered with."""
+    """What a ``GET`` of a path, or a ``POST`` that is not of the hot path, is answered with: text
+    as it is, anything else as JSON."""
     busy: set[str] = field(default_factory=set)
     """Paths that are answered with 409."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def answer(self, path: str, body: dict[str, Any], key: str) -> tuple[int, dict[str, Any]]:
+    def answer(self, path: str, body: dict[str, Any], key: str) -> tuple[int, Any]:
         """What the platform would say."""
         with self._lock:
             now_us = FileClock(self.clock_file).now_us()
@@ -80,9 +81,9 @@ def fake_gateway(clock_file: Path) -> Iterator[FakeGateway]:
             self._answer({})
 
         def _answer(self, body: dict[str, Any]) -> None:
-            key = self.headers["authorization"].removeprefix("Bearer ")
+            key = self.headers.get("authorization", "").removeprefix("Bearer ")
             status, said = gateway.answer(self.path, body, key)
-            content = orjson.dumps(said)
+            content = said.encode() if isinstance(said, str) else orjson.dumps(said)
             self.send_response(status)
             self.send_header("content-length", str(len(content)))
             self.end_headers()

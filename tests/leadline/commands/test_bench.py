@@ -1,12 +1,51 @@
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from kit.clock import write_clock
 from leadline.commands.bench import bench
 from leadline.state import StateDir, write_private
-from tests.leadline.fake_gateway import fake_gateway
+from tests.leadline.fake_gateway import FakeGateway, fake_gateway
+
+
+@contextmanager
+def platform(directory: Path) -> Iterator[FakeGateway]:
+    """One whose counters never move."""
+    state = StateDir(directory)
+    with fake_gateway(directory / "clock") as gateway:
+        write_clock(directory / "clock", 0, 0.0)
+        gateway.says["/metrics"] = ""
+        write_private(state.endpoints_file, {"gateway": gateway.url, "inference": gateway.url})
+        write_private(state.credentials_file, {"demo_key": "key"})
+        yield gateway
+
+
+def interrupt(gateway: FakeGateway, *, after: str) -> threading.Thread:
+    """A thread that presses Ctrl-C when ``after`` and ten predictions more have been asked."""
+
+    def press() -> None:
+        tries = threading.Event()
+        while not gateway.of(after):
+            tries.wait(0.01)
+        asked = len(gateway.seen)
+        while len(gateway.seen) < asked + 10:
+            tries.wait(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press, daemon=True)
+    thread.start()
+    return thread
+
+
+def run(directory: Path, *options: str) -> Result:
+    return CliRunner().invoke(bench, ["--concurrency", "2", "--state", str(directory), *options])
 
 
 @pytest.mark.parametrize("instance", ["[1", "[1]", "1", "null"])
@@ -17,13 +56,32 @@ def test_what_is_no_instance_is_not_asked(instance: str, tmp_path: Path) -> None
 
 
 def test_what_is_refused_for_good_is_told_instead_of_measured(tmp_path: Path) -> None:
-    state = StateDir(tmp_path)
-    with fake_gateway(tmp_path / "clock") as gateway:
-        write_clock(tmp_path / "clock", 0, 0.0)
+    with platform(tmp_path) as gateway:
         gateway.refuse["/predict"] = [404, 404]
-        write_private(state.endpoints_file, {"gateway": gateway.url})
-        write_private(state.credentials_file, {"demo_key": "key"})
-        said = CliRunner().invoke(bench, ["--seconds", "60", "--state", str(tmp_path)])
+        said = run(tmp_path, "--seconds", "60")
         assert gateway.refuse["/predict"] == [404]
     assert said.exit_code == 1
     assert "not now (unavailable, HTTP 404)" in said.output
+
+
+def test_ctrl_c_ends_the_load_and_shows_what_was_measured(tmp_path: Path) -> None:
+    with platform(tmp_path) as gateway:
+        thread = interrupt(gateway, after="/metrics")
+        said = run(tmp_path, "--seconds", "60", "--json")
+        thread.join()
+    assert said.exit_code == 130
+    report = json.loads(said.stdout)
+    assert report["interrupted"] is True
+    assert report["answered_200"] >= 10
+    assert 0 < report["seconds"] < 30
+    assert report["bottleneck"]
+
+
+def test_ctrl_c_before_anything_is_measured_says_so(tmp_path: Path) -> None:
+    with platform(tmp_path) as gateway:
+        thread = interrupt(gateway, after="/predict")
+        said = run(tmp_path, "--seconds", "60")
+        thread.join()
+    assert said.exit_code == 130
+    assert "Nothing was measured" in said.output
+    assert not gateway.of("/metrics")

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -100,6 +101,20 @@ async def test_a_connection_that_ends_is_counted() -> None:
     async with server(lambda n: None if n > 3 else ANSWER) as url:
         outcome = await run_load(url, "k", [b"{}"], seconds=0.5, concurrency=2)
     assert outcome.broken == 2
+
+
+async def test_a_load_that_is_over_early_keeps_what_it_counted() -> None:
+    over = threading.Event()
+
+    def answer(n: int) -> bytes:
+        if n == 20:
+            over.set()
+        return ANSWER
+
+    async with server(answer) as url:
+        outcome = await run_load(url, "k", [b"{}"], seconds=60.0, concurrency=2, over=over)
+    assert 18 <= outcome.statuses[200] <= 100
+    assert 0 < outcome.seconds < 10
 
 
 async def test_nothing_that_listens_is_an_error() -> None:
