@@ -196,7 +196,8 @@ def _report(
         "refusal_ms": quantiles(outcome.refused_s),
         "latency_from_sent_ms": quantiles(outcome.latencies_from_sent_s),
         "refusal_from_sent_ms": quantiles(outcome.refused_from_sent_s),
-        "sent_late_ms": quantiles(outcome.sent_late_s),
+        # A closed loop sends what is due at once: nothing there is late.
+        "sent_late_ms": {} if rate is None else quantiles(outcome.sent_late_s),
         "rows_per_batch": round(rows_per_batch(before, after), 1),
         "parts": [asdict(part) for part in parts_of(before, after, client_ms)],
     }

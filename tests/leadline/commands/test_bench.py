@@ -85,3 +85,12 @@ def test_ctrl_c_before_anything_is_measured_says_so(tmp_path: Path) -> None:
     assert said.exit_code == 130
     assert "Nothing was measured" in said.output
     assert not gateway.of("/metrics")
+
+
+def test_only_an_open_loop_tells_how_late_it_sent(tmp_path: Path) -> None:
+    with platform(tmp_path):
+        closed = run(tmp_path, "--seconds", "0.2")
+        opened = run(tmp_path, "--seconds", "0.2", "--rate", "200")
+    assert closed.exit_code == opened.exit_code == 0
+    assert "sent late" not in closed.output
+    assert "sent late" in opened.output
