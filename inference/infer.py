@@ -264,7 +264,8 @@ class Infer:
 
 def _refusal(failed: Exception) -> Answer:
     if isinstance(failed, Refused):
-        return json_answer(failed.status, {"error": failed.text}, retryable=failed.elsewhere)
+        error, elsewhere = {"error": failed.text}, failed.elsewhere
+        return json_answer(failed.status, error, retryable=elsewhere, allowed=failed.allowed)
     if isinstance(failed, TensorRefused):
         return json_answer(400, {"error": str(failed)})
     _log.error("infer_failed", exc_info=failed)

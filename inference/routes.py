@@ -17,6 +17,7 @@ from kit.identity import needs
 from kit.problems import Problem
 
 _DEADLINE_MS = 30_000
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 def internal(offer: Callable[[RoutingTable], None]) -> APIRouter:
@@ -64,9 +65,8 @@ def open_inference(infer: Infer, clock: Clock, *, open_to_all: bool) -> APIRoute
             path, answer, methods=[method], summary=summary, response_class=Response,
             openapi_extra=_described(path),
         )  # fmt: skip
-    routes.add_api_route(
-        "/v2/{rest:path}", answer, methods=["GET", "POST"], include_in_schema=False
-    )
+    for path in ("/v2", "/v2/{rest:path}"):  # what these do not take is refused in V2's own form
+        routes.add_api_route(path, answer, methods=_METHODS, include_in_schema=False)
     return routes
 
 

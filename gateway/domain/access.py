@@ -47,7 +47,15 @@ RULES: tuple[Rule, ...] = (
     Rule(r"/predict", "gateway", None, ANY_PREDICT, PREDICT_BYTES_MAX, writes=_POST),
     Rule(r"/v1/keys(/.*)?", "gateway", "admin", "admin"),
     Rule(r"/v2/health/(live|ready)", "inference", OPEN, None),
-    Rule(r"/v2(/.*)?", "inference", ANY_PREDICT, ANY_PREDICT, PREDICT_BYTES_MAX),
+    Rule(
+        # Inference says which of its paths takes what.
+        r"/v2(/.*)?",
+        "inference",
+        ANY_PREDICT,
+        ANY_PREDICT,
+        PREDICT_BYTES_MAX,
+        writes=_WRITES | {"OPTIONS"},
+    ),
     Rule(
         r"/v1/models/[^/]+/versions",
         "registry",

@@ -22,12 +22,16 @@ _MODEL_PATH = re.compile(
 class Refused(Exception):
     """The call cannot be answered: a status and a text for the caller."""
 
-    def __init__(self, status: int, text: str, *, elsewhere: bool = False) -> None:
+    def __init__(
+        self, status: int, text: str, *, elsewhere: bool = False, allowed: str = ""
+    ) -> None:
         super().__init__(text)
         self.status = status
         self.text = text
         self.elsewhere = elsewhere
         """Another replica may be asked."""
+        self.allowed = allowed
+        """The methods that the path takes, where it takes others than the call's."""
 
 
 @dataclass(slots=True, eq=False)
@@ -44,7 +48,8 @@ class Call:
     def require(self, method: str) -> None:
         """Raise ``Refused`` for another method."""
         if self.method != method:
-            raise Refused(405, f"use {method}")
+            allowed = "GET, HEAD" if method == "GET" else method
+            raise Refused(405, f"use {method}", allowed=allowed)
 
 
 class ModelPath(NamedTuple):
@@ -104,11 +109,13 @@ def decoded(call: Call) -> bytes:
         raise Refused(400, str(wrong)) from wrong
 
 
-def json_answer(status: int, content: Any, *, retryable: bool = False) -> Answer:
+def json_answer(status: int, content: Any, *, retryable: bool = False, allowed: str = "") -> Answer:
     """An answer that is JSON alone."""
     headers = b"content-type: application/json"
     if status == 503:
         headers += b"\nretry-after: 1"
+    if allowed:
+        headers += b"\nallow: " + allowed.encode()
     return Answer(status, orjson.dumps(content), retryable, headers)
 
 

@@ -79,6 +79,19 @@ async def test_a_probe_may_ask_without_wanting_the_body(
     assert replica.asked[-1].target == "GET /v2/health/ready"
 
 
+async def test_inference_says_which_methods_a_path_takes(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    headers = b"content-type: application/json\nallow: POST"
+    replica.rule = lambda kind, ask: Answer(405, b'{"error":"use POST"}', headers=headers)
+    for method in ("GET", "PUT", "PATCH", "DELETE", "OPTIONS"):
+        answer = await gateway.http.request(method, "/v2/models/delay/infer", headers=bearer(key))
+        assert (answer.status_code, answer.headers["allow"]) == (405, "POST"), method
+        assert replica.asked[-1].target == f"{method} /v2/models/delay/infer"
+    probe = await gateway.http.post("/v2/health/live")
+    assert (probe.status_code, probe.headers["allow"]) == (405, "GET, HEAD")
+
+
 async def test_a_narrow_key_asks_its_model_only(
     state: Path, redis_url: str, replica: FakeReplica
 ) -> None:

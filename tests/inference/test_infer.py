@@ -465,7 +465,6 @@ INDEX = {"name": "index", "shape": [1], "datatype": "INT64", "data": [1]}
         ("/v2/models/none/infer", {}, 404),
         ("/v2/models/gather/versions/9/infer", {}, 404),
         ("/v2/nothing", {}, 404),
-        ("/v2/models/gather/ready", {}, 405),
         ("/v2/models/risk/infer", {}, 400),
         ("/v2/models/risk/infer", {"inputs": [{"name": "account"}]}, 400),
         ("/v2/models/gather/infer", b"{", 400),
@@ -506,6 +505,25 @@ async def test_an_error_is_one_text(asking: Asking, path: str, content: Any, sta
     assert (answer.status, list(told)) == (status, ["error"])
     assert type(told["error"]) is str
     assert answer.headers == b"content-type: application/json"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/v2", b"GET, HEAD"),
+        ("POST", "/v2/models/stats", b"GET, HEAD"),
+        ("POST", "/v2/models/gather/ready", b"GET, HEAD"),
+        ("GET", "/v2/models/gather/infer", b"POST"),
+        ("PUT", "/v2/models/gather/versions/1/infer", b"POST"),
+        ("GET", "/v2/repository/index", b"POST"),
+    ],
+)
+async def test_another_method_is_told_which_the_path_takes(
+    asking: Asking, method: str, path: str, allowed: bytes
+) -> None:
+    answer = await asking.call(method, path)
+    assert (answer.status, list(orjson.loads(answer.body))) == (405, ["error"])
+    assert answer.headers == b"content-type: application/json\nallow: " + allowed
 
 
 @settings(max_examples=150, deadline=None)
