@@ -119,13 +119,16 @@ class Edge:
             reply.body,
         )
 
-    def refusal(self, fault: Fault, target: bytes, default: list[tuple[bytes, bytes]]) -> bytes:
-        """The answer to what is not even a request; the connection closes after it."""
+    def refusal(
+        self, fault: Fault, target: bytes, default: list[tuple[bytes, bytes]], instance: str = ""
+    ) -> bytes:
+        """The answer to what is not even a request, or to a body that is not taken; the connection
+        closes after it. ``instance`` is the path, where the head was sound."""
         code, detail = fault
         request_id = secrets.token_hex(16)
         REFUSED.add((code.value,))
         REQUESTS.add(("edge", code.status))
-        reply = _fault_reply(Problem(code, detail), request_id, target)
+        reply = _fault_reply(Problem(code, detail), request_id, target, instance)
         return self.render(reply, request_id, default, keep_alive=False)
 
     @staticmethod

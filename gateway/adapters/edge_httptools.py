@@ -9,6 +9,7 @@ the ordinary way.
 import asyncio
 import time
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -63,6 +64,8 @@ class EdgeProtocol(HttpToolsProtocol):
         self.stalled_since: float | None = None
         self.idle_s_max = edge.times.idle_s_max
         self.url = b""
+        self.path = ""
+        """Of a request whose head was sound, until its body is read."""
         self.chunk = b""
         """What was read last, while it can be one whole message."""
         self.known_host: bytes | None = None
@@ -185,6 +188,7 @@ class EdgeProtocol(HttpToolsProtocol):
             return False
         self.lane_fields = fields
         self.lane_infer = infer_head_of(self.url, fields) if infer else None
+        self.path = self.url.partition(b"?")[0].decode()
         self.body_bytes_max = PREDICT_BYTES_MAX
         self.body_s_max = 30.0
         if infer and not self.draining:
@@ -199,7 +203,7 @@ class EdgeProtocol(HttpToolsProtocol):
         if fault is not None:
             self._stop(fault)
         self.known_host = fields[b"host"]
-        path = self.url.partition(b"?")[0].decode()
+        path = self.path = self.url.partition(b"?")[0].decode()
         rule = rule_for(path)
         self.body_bytes_max = rule.body_bytes_max if rule else CONTROL_BYTES_MAX
         self.body_s_max = rule.body_s_max if rule else self.edge.times.body_grace_s
@@ -229,6 +233,7 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self.reading = _IDLE
+        self.path = ""
         self.since = self.loop.time()
         chunk, self.chunk = self.chunk, b""
         fields = self.lane_fields
@@ -367,7 +372,8 @@ class EdgeProtocol(HttpToolsProtocol):
                 self.transport.abort()
                 return
         default = self.server_state.default_headers
-        self.transport.write(self.edge.refusal(fault, self.url, default))
+        if answering or not own:  # else its answer was given before its body was read
+            self.transport.write(self.edge.refusal(fault, self.url, default, unquote(self.path)))
         # Closing with bytes unread would reset the connection and lose the answer: say that nothing
         # more comes, and let the sweep close.
         self.lingering_since = self.loop.time()

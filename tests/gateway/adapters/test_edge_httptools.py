@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 import pytest
@@ -23,6 +24,8 @@ from tests.gateway.running import Running, running_gateway
 from tests.polling import until
 
 BODY = b'{"model":"delay","instances":[{"carrier":"UA"}]}'
+IN_CHUNKS = b"Transfer-Encoding: chunked\r\n\r\n2;" + b"a" * 400_000
+"""More framing than body."""
 
 
 def predict(key: str, *, extra: bytes = b"", body: bytes = BODY, close: bool = True) -> bytes:
@@ -58,6 +61,43 @@ async def test_what_is_too_large_is_refused_before_it_is_read(gateway: Running) 
     for sent, status, code in TOO_LARGE:
         answer = await gateway.raw(sent)
         assert (status_of(answer), problem_of(answer)) == (status, code), sent[:80]
+
+
+async def test_a_body_that_is_not_taken_is_told_by_its_path(gateway: Running, key: str) -> None:
+    told = b"Content-Length: 9999999\r\n\r\n"
+    for path, rest in (
+        (b"/predict", told),
+        (b"/predict?a=b", IN_CHUNKS),
+        (b"/v1/models/a%20b/versions/1?c=d", told),
+    ):
+        head = b"POST %b HTTP/1.1\r\nHost: x\r\nX-API-Key: %b\r\n" % (path, key.encode())
+        answer = await gateway.raw(head + rest)
+        assert status_of(answer) == 413
+        instance = orjson.loads(answer.partition(b"\r\n\r\n")[2])["instance"]
+        assert instance == unquote(path.decode()).partition("?")[0]
+
+
+async def test_what_is_answered_already_gets_no_second_answer(gateway: Running) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    head, chunk = IN_CHUNKS[:32], IN_CHUNKS[32:]
+    writer.write(b"POST /v1/keys HTTP/1.1\r\nHost: x\r\n" + head)
+    async with asyncio.timeout(5):
+        assert b"401" in await reader.readuntil(b"\r\n")
+        writer.write(chunk)
+        assert b"HTTP/1.1 4" not in await reader.read()
+    writer.close()
+
+
+async def test_a_fault_of_the_head_names_no_path(gateway: Running, key: str) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    for sent in (predict(key, close=False), b"GET /v1/%zz HTTP/1.1\r\nHost: x\r\n\r\n"):
+        writer.write(sent)
+        async with asyncio.timeout(5):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            body = orjson.loads(await reader.readexactly(length))
+    assert (body["code"], body["instance"]) == ("malformed-http", "")
+    writer.close()
 
 
 async def test_a_fault_on_v2_is_an_error_text(gateway: Running) -> None:
