@@ -21,9 +21,13 @@ class Expected:
     """The revision that a caller read before it decided (``If-Match``); None accepts any."""
 
     revision: int | None
+    fault: Problem | None = None
+    """What is wrong with the header; told to those who may do what they ask for."""
 
     def check(self, current: int, shown: dict[str, Any]) -> None:
         """Raises ``Problem`` with what the state is now when it is not what was read."""
+        if self.fault is not None:
+            raise self.fault
         if self.revision is not None and self.revision != current:
             raise Problem(
                 ProblemCode.CONFLICT,

@@ -39,11 +39,12 @@ def revision_of(tag: str) -> int | None:
 
 def _expected(if_match: Annotated[str | None, Header()] = None) -> Expected:
     if if_match is None:
-        raise Problem(
-            ProblemCode.PRECONDITION_REQUIRED,
-            "Send If-Match with the ETag that was read (or * to accept any state).",
-        )
-    return Expected(revision_of(if_match))
+        detail = "Send If-Match with the ETag that was read (or * to accept any state)."
+        return Expected(None, Problem(ProblemCode.PRECONDITION_REQUIRED, detail))
+    try:
+        return Expected(revision_of(if_match))
+    except Problem as fault:
+        return Expected(None, fault)
 
 
 Key = Annotated[str | None, Header(max_length=128)]

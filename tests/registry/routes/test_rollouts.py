@@ -132,14 +132,41 @@ async def test_no_verb_is_done_without_its_scope(
         ("/v1/experiments", {"model": "delay", "plan": SPLIT}),
     ],
 )
+@pytest.mark.parametrize("match", [{"if-match": "*"}, {"if-match": "what?"}, {}])
 async def test_who_has_no_rights_at_all_is_in_the_audit_log_for_trying(
-    two: httpx.AsyncClient, path: str, body: dict[str, Any]
+    two: httpx.AsyncClient, path: str, body: dict[str, Any], match: dict[str, str]
 ) -> None:
-    headers = {"if-match": "*", **speaking_as("mallory", "predict")}
+    headers = {**match, **speaking_as("mallory", "predict")}
     answer = await two.post(path, json={**body, "reason": "because i can"}, headers=headers)
     assert answer.status_code == 403
     last = (await two.get("/v1/audit")).json()["entries"][-1]
     assert (last["actor"], last["action"].endswith("_refused")) == ("mallory", True)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/models/delay/versions/2/transitions", {"to": "archived"}),
+        ("/v1/models/delay/versions/2/overrides", {}),
+        ("/v1/rollouts/ro-delay-1/abort", {}),
+        ("/v1/rollouts/ro-delay-1/rollback", {}),
+        ("/v1/experiments/ex-delay-1/stop", {}),
+    ],
+)
+async def test_who_may_is_told_to_name_the_state_it_was_decided_on(
+    two: httpx.AsyncClient, path: str, body: dict[str, Any]
+) -> None:
+    if "experiments" in path:
+        plan = {"model": "delay", "plan": SPLIT, "reason": "which is better?"}
+        await two.post("/v1/experiments", json=plan)
+    else:
+        await two.post("/v1/rollouts", json=START)
+    before = (await two.get("/v1/audit/head")).json()["seq"]
+    asked = {**body, "reason": "because i may"}
+    for match, status in (({}, 428), ({"if-match": "what?"}, 422)):
+        answer = await two.post(path, json=asked, headers=match)
+        assert answer.status_code == status, answer.text
+    assert (await two.get("/v1/audit/head")).json()["seq"] == before
 
 
 async def test_a_verb_that_does_not_exist_is_refused(two: httpx.AsyncClient) -> None:
