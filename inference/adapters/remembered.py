@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from inference.domain.cache import AnswerCache, keys_of
+from inference.domain.cache import AnswerCache, keys_of, seal, unseal
 from inference.domain.fleet import Computed, LoadedVersion, Tensor
 from kit.clock import Clock
 from kit.redis_pipeline import PipelinedRedis, RedisAway, RedisError
@@ -83,7 +83,7 @@ class RememberedAnswers:
         if far and loaded.engine.run_s(1) > _TRIP_S:
             try:
                 values = await self._redis.execute("MGET", *map(_name, far))
-                near |= dict(zip(far, values, strict=True))
+                near |= {key: unseal(key, kept) for key, kept in zip(far, values, strict=True)}
             except (RedisAway, RedisError):
                 pass  # the cache is away: compute
         return {key: _Row(value) for key, value in near.items() if value is not None}
@@ -128,7 +128,8 @@ class RememberedAnswers:
                 continue
             self._cache.put(key, row.scores, until_ns)
             if slow:
-                kept = self._redis.execute("SET", _name(key), row.scores, "PX", int(ttl_s * 1000))
+                sealed = seal(key, row.scores)
+                kept = self._redis.execute("SET", _name(key), sealed, "PX", int(ttl_s * 1000))
                 kept.add_done_callback(_look_away)
 
 

@@ -1,14 +1,17 @@
 """Answers kept in process: what a version said to exactly these inputs."""
 
+import struct
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from crc32c import crc32c
 
 _ENTRY_BYTES = 200
 """What an entry costs beside its key and value."""
+_SEAL = struct.Struct("<I")
 
 
 class AnswerCache:
@@ -42,6 +45,18 @@ class AnswerCache:
     def _forget(self, key: bytes) -> None:
         value, _ = self._entries.pop(key)
         self.bytes -= len(key) + len(value) + _ENTRY_BYTES
+
+
+def seal(key: bytes, scores: bytes) -> bytes:
+    """How an answer is kept elsewhere: behind a checksum of what was asked and what was said."""
+    return _SEAL.pack(crc32c(scores, crc32c(key))) + scores
+
+
+def unseal(key: bytes, kept: bytes | None) -> bytes | None:
+    """What ``seal`` was given with this key; None for nothing, and for what it did not make."""
+    if kept is None or kept != seal(key, kept[_SEAL.size :]):
+        return None
+    return kept[_SEAL.size :]
 
 
 def keys_of(prefix: bytes, feeds: Mapping[str, npt.NDArray[Any]], rows: int) -> list[bytes]:

@@ -3,10 +3,12 @@
 import asyncio
 
 import orjson
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contracts.frames import Answer
 from contracts.served import CACHED
-from inference.domain.cache import AnswerCache, keys_of
+from inference.domain.cache import AnswerCache, keys_of, seal, unseal
 from inference.route import GROUP_ROWS_MAX
 from tests.inference.parts import House, asks, body, logistic_model
 
@@ -82,6 +84,17 @@ def test_an_old_answer_is_forgotten() -> None:
     assert cache.get(b"k", 9) == b"v"
     assert cache.get(b"k", 10) is None
     assert cache.bytes == 0
+
+
+@given(st.binary(max_size=40), st.binary(max_size=40), st.integers(0), st.integers(1, 255))
+def test_only_what_was_sealed_is_unsealed(key: bytes, scores: bytes, at: int, flip: int) -> None:
+    kept = seal(key, scores)
+    assert unseal(key, kept) == scores
+    assert unseal(key + b"x", kept) is None
+    assert unseal(key, None) is None
+    changed = bytearray(kept)
+    changed[at % len(kept)] ^= flip
+    assert unseal(key, bytes(changed)) is None
 
 
 def test_keys_tell_names_dtypes_and_rows_apart() -> None:

@@ -1,8 +1,10 @@
 """Answers in Redis: used where the model is slower than the trip, missed without harm."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from math import exp
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -13,6 +15,14 @@ from kit.redis_pipeline import PipelinedRedis
 from tests.inference.parts import House, logistic_model
 
 FAR = np.iinfo(np.int64).max
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[PipelinedRedis]:
+    connection = PipelinedRedis(redis_url, timeout_ms=2_000)
+    await connection.start()
+    yield connection
+    await connection.stop()
 
 
 def slow(loaded: LoadedVersion) -> LoadedVersion:
@@ -31,26 +41,36 @@ async def ask(cache: RememberedAnswers, loaded: LoadedVersion, *values: float) -
     return computed.outputs[0][:, 1].tolist(), cached.tolist()
 
 
-async def test_another_replica_reads_what_one_computed(house: House, redis_url: str) -> None:
+async def test_another_replica_reads_what_one_computed(house: House, redis: PipelinedRedis) -> None:
     loaded = slow(house.load("2", logistic_model([0.1] * 10), cache_ttl_s=60.0))
-    redis = PipelinedRedis(redis_url, timeout_ms=2_000)
-    await redis.start()
     one, other = (RememberedAnswers(redis, house.clock, 1 << 20) for _ in range(2))
     first = await ask(one, loaded, 1.0, 2.0)
     assert first[1] == [False, False]
     second = await ask(other, slow(loaded), 2.0, 1.0, 3.0)
     assert second[1] == [True, True, False]
     assert second[0][:2] == first[0][::-1]
-    await redis.stop()
 
 
-async def test_a_fast_model_makes_no_trip(house: House, redis_url: str) -> None:
+@pytest.mark.parametrize(
+    "malformed",
+    [b"", b"x", b"short", bytes(8), bytes(16), bytes(20), bytes(4096), b"\xff" * 16],
+)
+async def test_what_is_no_answer_is_missed_and_overwritten(
+    house: House, redis: PipelinedRedis, malformed: bytes
+) -> None:
+    loaded = slow(house.load("2", logistic_model([0.1] * 10), cache_ttl_s=60.0))
+    one, other, third = (RememberedAnswers(redis, house.clock, 1 << 20) for _ in range(3))
+    right, _ = await ask(one, loaded, 1.0)
+    (name,) = await redis.execute("KEYS", "ll:answers:*")
+    await redis.execute("SET", name, malformed)
+    assert await ask(other, slow(loaded), 1.0, 2.0) == ([*right, ANY], [False, False])
+    assert await ask(third, slow(loaded), 1.0) == (right, [True])
+
+
+async def test_a_fast_model_makes_no_trip(house: House, redis: PipelinedRedis) -> None:
     loaded = house.load("2", logistic_model([0.1] * 10), cache_ttl_s=60.0)
-    redis = PipelinedRedis(redis_url, timeout_ms=2_000)
-    await redis.start()
     await ask(RememberedAnswers(redis, house.clock, 1 << 20), loaded, 1.0)
     assert await redis.execute("KEYS", "ll:answers:*") == []
-    await redis.stop()
 
 
 async def test_a_cache_that_is_away_costs_only_its_use(house: House) -> None:
