@@ -185,7 +185,7 @@ def _report(
     return {
         "kind": "closed loop" if rate is None else f"open loop at {rate:g}/s",
         "concurrency": concurrency,
-        "seconds": round(outcome.seconds, 2),
+        "seconds": round(outcome.seconds, 4),
         "requests_per_s": round(outcome.requests_per_s, 1),
         "rows_per_s": round(outcome.goodput_per_s * rows, 1),
         "answered_200": outcome.statuses[200],
