@@ -7,6 +7,9 @@ as long as one of the last answers was quick, nobody is refused. What counts is 
 had no room for an ask, and what it then spent: where it is this gateway that is behind, to refuse
 costs about what an answer does. And what an answer takes behind no queue (a model of 60 ms, a slow
 store) is no reason to refuse: it is taken off both the wait and the time there is.
+
+A queue may grow long once, for a crowd may leave as it came. While anybody is refused it is kept
+short: a long one serves nobody better, and where the pace falls all who wait in it come too late.
 """
 
 from dataclasses import dataclass
@@ -16,13 +19,14 @@ QUICK_NS = 20_000_000
 WINDOW_NS = 50_000_000
 FRESH_NS = 1_000_000_000
 """After so long without an answer nothing is known."""
-PROVEN_SHARE = 0.25
-"""Of the time that is left beyond the base: what even the quickest of the last moments waited, or
-nobody is refused."""
 HOPELESS_SHARE = 0.4
-"""Likewise. Less than inference's own share (0.9): its refusals come behind what it computes, and
-the pace may halve from one moment to the next. A queue that long keeps every replica busy all the
-same."""
+"""Of the time that is left beyond the base: who would wait longer is refused. Less than inference's
+own share (0.9): its refusals come behind what it computes, and the pace may halve from one moment
+to the next."""
+OVERLOAD_SHARE = 0.15
+"""Likewise, within ``FRESH_NS`` of a refusal. Half of it would still keep a replica busy."""
+PROVEN = 0.625
+"""Of that share: what even the quickest of the last moments waited, or nobody is refused."""
 _FALL = 0.5
 """How much of a slower window is believed: answers come in batches. A faster one is, at once."""
 QUEUES_MAX = 1_000
@@ -45,6 +49,7 @@ class Queue:
     """Rows a nanosecond; 0 while unknown."""
     _base_ns: int = 0
     """What an answer takes behind no queue."""
+    _refused_ns: int = -FRESH_NS
 
     def note_slow(self, rows: int, took_ns: int, now_ns: int) -> None:
         """Learn from an answer that was not quick, of so many rows."""
@@ -75,16 +80,20 @@ class Queue:
 
     def hopeless_ns(self, left_ns: int, now_ns: int) -> int:
         """The predicted wait where it leaves too little of ``left_ns``; else 0."""
+        crowded = now_ns - self._refused_ns < FRESH_NS
         base_ns = self._base_ns
-        spare_ns = left_ns - base_ns
-        proven_ns = base_ns + PROVEN_SHARE * spare_ns
+        most_ns = (OVERLOAD_SHARE if crowded else HOPELESS_SHARE) * (left_ns - base_ns)
+        proven_ns = base_ns + PROVEN * most_ns
         if self._quickest_ns <= proven_ns or self._quickest_before_ns <= proven_ns:
             return 0
         rate, elapsed_ns = self._rate, now_ns - self._since_ns
         if elapsed_ns > 2 * WINDOW_NS:
             rate = min(rate, self._done / elapsed_ns)  # it may have come to a stop
         wait_ns = int(self.rows / rate) if rate else 0
-        return wait_ns if wait_ns - base_ns > HOPELESS_SHARE * spare_ns else 0
+        if wait_ns - base_ns <= most_ns:
+            return 0
+        self._refused_ns = now_ns
+        return wait_ns
 
 
 class Queues:

@@ -25,10 +25,13 @@ class Overload:
 
     swing: float
     seed: int
+    callers: int = 0
+    """So many, each of whom asks again when it is answered; 0: they ask as they please."""
     answered: int = 0
     refused_early: int = 0
     refused_late: int = 0
     too_late: int = 0
+    took_ns: list[int] = field(default_factory=list)
     worked_ns: int = 0
     wanted_ns: int = 20_000 * MS
     queues: Queues = field(default_factory=Queues)
@@ -40,6 +43,8 @@ class Overload:
         rng = random.Random(self.seed)
         now_ns, due_ns, done_ns, state = 0, 0, 0, 0.0
         batch: list[int] = []
+        for _ in range(self.callers):
+            self._arrive(now_ns)
         while now_ns < self.wanted_ns:
             if batch and done_ns <= due_ns:
                 now_ns = done_ns
@@ -49,7 +54,8 @@ class Overload:
                 kept = math.exp((now_ns - due_ns) / (200 * MS))
                 state = kept * state + math.sqrt(1 - kept**2) * rng.gauss(0, 1)
                 now_ns = due_ns
-                self._arrive(now_ns)
+                if not self.callers:
+                    self._arrive(now_ns)
                 due_ns += int(rng.expovariate(2 / REQUEST_NS))
             if not batch:
                 batch = self._take(now_ns)
@@ -83,15 +89,18 @@ class Overload:
             self.pace.answer(ROWS, now_ns)
             queue.rows -= ROWS
             took_ns = now_ns - came_ns
+            self.took_ns.append(took_ns)
             self.answered += took_ns <= DEADLINE_NS
             self.too_late += took_ns > DEADLINE_NS
             if took_ns < QUICK_NS:
                 queue.quick_ns = now_ns
             else:
                 self.queues.note_slow("m", ROWS, took_ns, now_ns)
+            if self.callers:
+                self._arrive(now_ns)
 
 
-@pytest.mark.parametrize("swing", [0.0, 0.15, 0.3])
+@pytest.mark.parametrize("swing", [0.0, 0.15, 0.3, 0.5])
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_at_twice_the_capacity_who_is_taken_is_answered_and_who_is_not_knows_at_once(
     swing: float, seed: int
@@ -100,4 +109,13 @@ def test_at_twice_the_capacity_who_is_taken_is_answered_and_who_is_not_knows_at_
     assert seen.refused_early > 10_000
     assert seen.refused_late < 0.002 * seen.refused_early
     assert seen.too_late < 0.002 * seen.answered
+    assert seen.worked_ns > 0.99 * seen.wanted_ns
+    assert sorted(seen.took_ns)[len(seen.took_ns) * 99 // 100] < 0.7 * DEADLINE_NS
+
+
+@pytest.mark.parametrize("callers", [64, 100])
+def test_callers_who_wait_for_their_answers_are_no_overload(callers: int) -> None:
+    """100 of them wait 100 ms each: with 500 ms to go, nobody needs to be refused."""
+    seen = Overload(swing=0.15, seed=1, callers=callers).run()
+    assert seen.refused_early == seen.refused_late == seen.too_late == 0
     assert seen.worked_ns > 0.99 * seen.wanted_ns

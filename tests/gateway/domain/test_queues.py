@@ -22,8 +22,26 @@ def behind_a_queue(rows: int = 1000, took_ms: int = 400, a_second: int = 2500) -
 
 def test_what_would_wait_too_long_at_the_present_rate_is_hopeless() -> None:
     queues = behind_a_queue()
-    assert queues.hopeless_ns("delay", 450 * MS, NOW) == pytest.approx(400 * MS, rel=0.01)
     assert queues.hopeless_ns("delay", 1020 * MS, NOW) == 0
+    assert queues.hopeless_ns("delay", 450 * MS, NOW) == pytest.approx(400 * MS, rel=0.01)
+
+
+def test_while_somebody_is_refused_the_queue_is_kept_short() -> None:
+    queues = behind_a_queue(rows=1000)
+    assert queues.hopeless_ns("delay", 900 * MS, NOW) > 0
+    queues.of("delay").rows = 400
+    assert queues.hopeless_ns("delay", 700 * MS, NOW) == pytest.approx(160 * MS, rel=0.01)
+    queues.of("delay").rows = 300
+    assert queues.hopeless_ns("delay", 700 * MS, NOW) == 0
+
+
+def test_a_second_after_the_last_refusal_it_may_grow_again() -> None:
+    queues = behind_a_queue(rows=1000)
+    assert queues.hopeless_ns("delay", 900 * MS, NOW) > 0
+    queues.of("delay").rows = 400
+    for at in range(1, FRESH_NS // STEP + 2):
+        queues.note_slow("delay", 2500 * STEP // 10**9, 400 * MS, NOW + at * STEP)
+    assert queues.hopeless_ns("delay", 700 * MS, NOW + FRESH_NS) == 0
 
 
 def test_the_wait_is_in_proportion_to_what_is_ahead() -> None:
