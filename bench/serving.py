@@ -18,7 +18,16 @@ from typing import Any
 from bench.load import Measured, closed_loop, cpu_s
 from bench.peers.environments import PEERS_BY_NAME, body_of, running
 from bench.record import record
-from bench.serving_model import MODEL, USERS, instance, make_rows, publish, push_users, train
+from bench.serving_model import (
+    MODEL,
+    USERS,
+    instance,
+    make_rows,
+    publish,
+    push_users,
+    train,
+    written,
+)
 from leadline.client import Client
 from leadline.state import SERVICES, StateDir
 
@@ -44,7 +53,7 @@ def main(*, quick: bool) -> None:
             except (RuntimeError, subprocess.CalledProcessError) as missing:
                 notes.append(f"{name} could not be measured: {str(missing)[:200]}")
                 continue
-            bodies = [body_of(peer, [row.tolist()]) for row in rows]
+            bodies = [body_of(peer, [written(row)]) for row in rows]
             targets[name] = (url + peer.path, bodies, None)
         measured = _take_turns(targets, rounds, seconds)
         cpu = _cpu_per_request(state, targets[OURS], seconds)
