@@ -32,7 +32,7 @@ def make_rows(rows: int, seed: int = 7) -> npt.NDArray[np.float32]:
 
 def written(row: npt.NDArray[np.float32]) -> list[float]:
     """The numbers of a row as a client sends them, to us and to every peer: 0.4898. The double that
-    a float32 becomes is 0.48980000615119934, four times as much to send and to read."""
+    a float32 becomes is 0.48980000615119934, three times as much to send and to read."""
     numbers: list[float] = np.round(row.astype(np.float64), 4).tolist()
     return numbers
 
