@@ -8,8 +8,9 @@ had no room for an ask, and what it then spent: where it is this gateway that is
 costs about what an answer does. And what an answer takes behind no queue (a model of 60 ms, a slow
 store) is no reason to refuse: it is taken off both the wait and the time there is.
 
-A queue may grow long once, for a crowd may leave as it came. While anybody is refused it is kept
+A queue may grow long once, for a crowd may leave as it came. While somebody is refused it is kept
 short: a long one serves nobody better, and where the pace falls all who wait in it come too late.
+Those with far more time than who was refused may wait on.
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ HOPELESS_SHARE = 0.4
 own share (0.9): its refusals come behind what it computes, and the pace may halve from one moment
 to the next."""
 OVERLOAD_SHARE = 0.15
-"""Likewise, within ``FRESH_NS`` of a refusal. Half of it would still keep a replica busy."""
+"""Likewise, within ``FRESH_NS`` of the refusal of an ask with half the time or more. Half of this
+share would still keep a replica busy."""
 PROVEN = 0.625
 """Of that share: what even the quickest of the last moments waited, or nobody is refused."""
 _FALL = 0.5
@@ -50,6 +52,8 @@ class Queue:
     _base_ns: int = 0
     """What an answer takes behind no queue."""
     _refused_ns: int = -FRESH_NS
+    _refused_left_ns: int = 0
+    """When an ask was last refused, and the time that it had."""
 
     def note_slow(self, rows: int, took_ns: int, now_ns: int) -> None:
         """Learn from an answer that was not quick, of so many rows."""
@@ -80,7 +84,7 @@ class Queue:
 
     def hopeless_ns(self, left_ns: int, now_ns: int) -> int:
         """The predicted wait where it leaves too little of ``left_ns``; else 0."""
-        crowded = now_ns - self._refused_ns < FRESH_NS
+        crowded = now_ns - self._refused_ns < FRESH_NS and left_ns < 2 * self._refused_left_ns
         base_ns = self._base_ns
         most_ns = (OVERLOAD_SHARE if crowded else HOPELESS_SHARE) * (left_ns - base_ns)
         proven_ns = base_ns + PROVEN * most_ns
@@ -92,7 +96,7 @@ class Queue:
         wait_ns = int(self.rows / rate) if rate else 0
         if wait_ns - base_ns <= most_ns:
             return 0
-        self._refused_ns = now_ns
+        self._refused_ns, self._refused_left_ns = now_ns, left_ns
         return wait_ns
 
 

@@ -35,6 +35,17 @@ def test_while_somebody_is_refused_the_queue_is_kept_short() -> None:
     assert queues.hopeless_ns("delay", 700 * MS, NOW) == 0
 
 
+def test_who_has_more_than_twice_the_time_may_still_wait() -> None:
+    queues = behind_a_queue(rows=1000)
+    assert queues.hopeless_ns("delay", 500 * MS, NOW) > 0
+    queues.of("delay").rows = 500
+    assert queues.hopeless_ns("delay", 999 * MS, NOW) > 0
+    queues = behind_a_queue(rows=1000)
+    assert queues.hopeless_ns("delay", 500 * MS, NOW) > 0
+    queues.of("delay").rows = 500
+    assert queues.hopeless_ns("delay", 1001 * MS, NOW) == 0
+
+
 def test_a_second_after_the_last_refusal_it_may_grow_again() -> None:
     queues = behind_a_queue(rows=1000)
     assert queues.hopeless_ns("delay", 900 * MS, NOW) > 0
