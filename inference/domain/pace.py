@@ -11,7 +11,8 @@ class Pace:
 
     By Little's law a row that finds ``pending`` rows before it waits pending / rate. The rate goes
     up with every faster window, and down only in windows that queued for 50 ms or more: a quiet
-    hour must not make the next burst look hopeless.
+    hour must not make the next burst look hopeless. Busy spells that are shorter than a window and
+    faster than the rate add up to one: who is refused because of a pause makes the spells short.
     """
 
     def __init__(self) -> None:
@@ -23,11 +24,13 @@ class Pace:
         self._rate = 0.0
         self._since_ns = 0
         self._done = 0
+        self._carried_ns = 0
+        """How long the spells before this one took that count with it."""
 
     def accept(self, rows: int, now_ns: int) -> None:
         """Rows begin to wait."""
         if not self.pending:
-            self._since_ns, self._done = now_ns, 0
+            self._since_ns = now_ns - self._carried_ns
         self.pending += rows
 
     def answer(self, rows: int, now_ns: int) -> None:
@@ -36,14 +39,20 @@ class Pace:
         self._done += rows
         elapsed_ns = now_ns - self._since_ns
         if elapsed_ns < _WINDOW_NS:
+            if not self.pending:
+                self._end_spell(elapsed_ns)
             return
         rate = self._done * 1e9 / elapsed_ns
-        self._since_ns, self._done = now_ns, 0
+        self._since_ns, self._done, self._carried_ns = now_ns, 0, 0
         queued = self.pending > rate * _QUEUEING_S
         if queued and not self.proven:
             self.proven, self._rate = True, rate
         elif rate > self._rate or queued:
             self._rate += (_SHARE if self._rate else 1.0) * (rate - self._rate)
+
+    def _end_spell(self, elapsed_ns: int) -> None:
+        faster = self.proven and self._done * 1e9 > self._rate * elapsed_ns
+        self._carried_ns, self._done = (elapsed_ns, self._done) if faster else (0, 0)
 
     def wait_s(self, rows: int = 0) -> float:
         """Predicted seconds until ``rows`` rows that arrive now are answered; 0 before anything

@@ -88,6 +88,19 @@ def test_the_pace_follows_a_slowdown_only_when_rows_queue() -> None:
     assert pace.pending == 0
 
 
+def test_a_pace_that_a_pause_held_back_recovers_in_spells_of_any_length() -> None:
+    pace = Pace()
+    pace.accept(1_000, 0)
+    pace.answer(100, 500_000_000)  # a pause: 200 a second, and so the spells are short
+    pace.answer(900, 501_000_000)
+    assert pace.late(2_000, 5.0)
+    for turn in range(100):
+        began_ns = 10**9 + turn * 11_000_000
+        pace.accept(100, began_ns)
+        pace.answer(100, began_ns + 1_000_000)
+    assert not pace.late(2_000, 0.05)
+
+
 async def test_a_caller_that_left_is_not_answered(house: House) -> None:
     from tests.inference.parts import asks
 
