@@ -20,15 +20,17 @@ QUICK_NS = 20_000_000
 WINDOW_NS = 50_000_000
 FRESH_NS = 1_000_000_000
 """After so long without an answer nothing is known."""
-HOPELESS_SHARE = 0.4
+HOPELESS_SHARE = 0.3
 """Of the time that is left beyond the base: who would wait longer is refused. Less than inference's
 own share (0.9): its refusals come behind what it computes, and the pace may halve from one moment
 to the next."""
+PROVEN_SHARE = 0.25
+"""Likewise: what even the quickest of the last moments waited, or nobody is refused."""
 OVERLOAD_SHARE = 0.15
-"""Likewise, within ``FRESH_NS`` of the refusal of an ask with half the time or more. Half of this
-share would still keep a replica busy."""
-PROVEN = 0.625
-"""Of that share: what even the quickest of the last moments waited, or nobody is refused."""
+"""Likewise, within ``FRESH_NS`` of the refusal of an ask with half the time or more. What is proven
+then by all of the last moments would come too late."""
+DRAINED_SHARE = 0.075
+"""Likewise: a last answer that waited no longer shows that the queue runs dry."""
 _FALL = 0.5
 """How much of a slower window is believed: answers come in batches. A faster one is, at once."""
 QUEUES_MAX = 1_000
@@ -45,6 +47,8 @@ class Queue:
     """When the last slow answer came; a window counts from ``_since_ns``."""
     _since_ns: int = 0
     _done: int = 0
+    _latest_ns: int = 0
+    """What the last slow answer waited; then the quickest of this window and of the one before."""
     _quickest_ns: int = 0
     _quickest_before_ns: int = 0
     _rate: float = 0.0
@@ -57,7 +61,7 @@ class Queue:
 
     def note_slow(self, rows: int, took_ns: int, now_ns: int) -> None:
         """Learn from an answer that was not quick, of so many rows."""
-        self.slow_ns = now_ns
+        self.slow_ns, self._latest_ns = now_ns, took_ns
         elapsed_ns = now_ns - self._since_ns
         if elapsed_ns > WINDOW_NS:
             if elapsed_ns < FRESH_NS:
@@ -84,17 +88,20 @@ class Queue:
 
     def hopeless_ns(self, left_ns: int, now_ns: int) -> int:
         """The predicted wait where it leaves too little of ``left_ns``; else 0."""
-        crowded = now_ns - self._refused_ns < FRESH_NS and left_ns < 2 * self._refused_left_ns
         base_ns = self._base_ns
-        most_ns = (OVERLOAD_SHARE if crowded else HOPELESS_SHARE) * (left_ns - base_ns)
-        proven_ns = base_ns + PROVEN * most_ns
-        if self._quickest_ns <= proven_ns or self._quickest_before_ns <= proven_ns:
+        spare_ns = left_ns - base_ns
+        if now_ns - self._refused_ns < FRESH_NS and left_ns < 2 * self._refused_left_ns:
+            share, proven, quickest_ns = OVERLOAD_SHARE, DRAINED_SHARE, self._latest_ns
+        else:
+            share, proven = HOPELESS_SHARE, PROVEN_SHARE
+            quickest_ns = min(self._quickest_ns, self._quickest_before_ns)
+        if quickest_ns - base_ns <= proven * spare_ns:
             return 0
         rate, elapsed_ns = self._rate, now_ns - self._since_ns
         if elapsed_ns > 2 * WINDOW_NS:
             rate = min(rate, self._done / elapsed_ns)  # it may have come to a stop
         wait_ns = int(self.rows / rate) if rate else 0
-        if wait_ns - base_ns <= most_ns:
+        if wait_ns - base_ns <= share * spare_ns:
             return 0
         self._refused_ns, self._refused_left_ns = now_ns, left_ns
         return wait_ns
