@@ -1,6 +1,6 @@
 """What the gateway's verbs need from outside."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -80,11 +80,12 @@ class Replicas(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamAnswer:
-    """An answer on its way: the body comes in pieces, and must be read or closed."""
+    """An answer on its way: the body comes in pieces, and it must be closed."""
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
     body: AsyncIterator[bytes]
+    close: Callable[[], Awaitable[None]]
 
 
 class Upstream(Protocol):

@@ -48,7 +48,7 @@ class UpstreamHttpx:
             for name, value in answer.headers.raw
             if name.lower().decode() not in _NOT_PASSED_ON
         )
-        return UpstreamAnswer(answer.status_code, kept, _pieces(answer))
+        return UpstreamAnswer(answer.status_code, kept, _pieces(answer), answer.aclose)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -61,5 +61,3 @@ async def _pieces(answer: httpx.Response) -> AsyncIterator[bytes]:
             yield piece
     except httpx.TransportError as broken:
         raise ConnectionError(type(broken).__name__) from broken
-    finally:
-        await answer.aclose()

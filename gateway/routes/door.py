@@ -7,7 +7,8 @@ trusts the same headers as any service.
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,6 +24,7 @@ from gateway.forward import Forward, caller_headers, passes
 from gateway.infer import Infer, error_reply
 from gateway.metrics import REQUESTS
 from gateway.once import Once
+from gateway.ports import UpstreamAnswer
 from gateway.predict import Predict
 from kit.logs import get_logger
 from kit.problems import Problem, no_such_path
@@ -149,7 +151,8 @@ class Door:
     ) -> None:
         principal = await self._forward.admit(question, needed)
         body = None if brings_no_body(scope["method"]) else _pieces(receive, rule.body_bytes_max)
-        answer = await self._forward(
+        call = partial(
+            self._forward,
             rule.service,
             scope["method"],
             _target(scope),
@@ -159,15 +162,25 @@ class Door:
             principal=principal,
             seconds_max=rule.body_s_max,
         )
+        await scope[PRESENCE].while_there(_pass_back(call, send, question.request_id))
+        # With the end of an answer the connection may turn to its next request.
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _pass_back(
+    call: Callable[[], Awaitable[UpstreamAnswer]], send: Send, request_id: str
+) -> None:
+    """Send a service's answer on as it comes, but for the end of it."""
+    answer = await call()
+    try:
         REQUESTS.add(("control", answer.status))
-        own = ((b"x-request-id", question.request_id.encode()),)
         kept = [pair for pair in answer.headers if pair[0].lower() != b"x-request-id"]
-        await send(
-            {"type": "http.response.start", "status": answer.status, "headers": [*kept, *own]}
-        )
+        headers = [*kept, (b"x-request-id", request_id.encode())]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         async for piece in answer.body:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+    finally:
+        await answer.close()
 
 
 def question_of(scope: Scope) -> Question:

@@ -27,6 +27,9 @@ class Behind:
         self.seen: list[dict[str, Any]] = []
         self.status = 200
         self.silent = False
+        self.endless = False
+        self.left = 0
+        """Callers that did not wait for the end of what is silent or endless."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -46,9 +49,22 @@ class Behind:
             }
         )
         if self.silent:
-            await asyncio.sleep(30)
+            await self._until_left(receive)
+            return
+        if self.endless:
+            leaving = asyncio.ensure_future(self._until_left(receive))
+            await send({"type": "http.response.start", "status": 200})
+            while not leaving.done():
+                await send({"type": "http.response.body", "body": b"x" * 999, "more_body": True})
+                await asyncio.sleep(0)
+            return
         headers = {"etag": '"7"', "x-request-id": "theirs", "connection": "keep-alive"}
         await Response(b"pong" * 10_000, self.status, headers)(scope, receive, send)
+
+    async def _until_left(self, receive: Any) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.left += 1
 
 
 @asynccontextmanager
@@ -159,6 +175,39 @@ async def test_a_service_that_is_silent_is_a_504(behind: tuple[Behind, Running, 
     headers = {"x-api-key": admin, "x-request-timeout-ms": "100"}
     late = await gateway.http.get("/v1/models", headers=headers)
     assert (late.status_code, late.json()["stage"]) == (504, "registry")
+
+
+@pytest.mark.parametrize("endless", [False, True])
+async def test_a_call_is_given_up_when_its_caller_hangs_up(
+    behind: tuple[Behind, Running, str], endless: bool
+) -> None:
+    app, gateway, admin = behind
+    app.silent, app.endless = not endless, endless
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(f"GET /v1/models HTTP/1.1\r\nHost: x\r\nX-API-Key: {admin}\r\n\r\n".encode())
+    await until(lambda: len(app.seen) == 1)
+    if endless:
+        await reader.readexactly(100_000)
+    writer.close()
+    await until(lambda: app.left == 1)
+    app.silent = app.endless = False
+    answer = await gateway.http.get("/v1/models", headers={"x-api-key": admin})
+    assert answer.content == b"pong" * 10_000
+
+
+async def test_a_later_call_of_a_connection_is_given_up_too(
+    behind: tuple[Behind, Running, str],
+) -> None:
+    app, gateway, admin = behind
+    call = f"GET /v1/models HTTP/1.1\r\nHost: x\r\nX-API-Key: {admin}\r\n\r\n".encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(call)
+    await reader.readuntil(b"pong" * 10_000)
+    app.silent = True
+    writer.write(call)
+    await until(lambda: len(app.seen) == 2)
+    writer.close()
+    await until(lambda: app.left == 1)
 
 
 async def test_a_large_artifact_streams_through(behind: tuple[Behind, Running, str]) -> None:
