@@ -125,7 +125,13 @@ class Authenticate:
         if head.get("alg") not in issuer.algorithms:  # before any key is fetched for it
             raise jwt.InvalidAlgorithmError
         key = await self._signing_keys.key(issuer.jwks_url, str(head.get("kid", "")))
-        claims = jwt.decode(
+        return issuer, _proven_claims(token, key, issuer)
+
+
+def _proven_claims(token: str, key: object, issuer: Issuer) -> dict[str, Any]:
+    """What the token says, once it is proven. Raises ``jwt.PyJWTError``."""
+    try:
+        claims: dict[str, Any] = jwt.decode(
             token,
             key=key,  # type: ignore[arg-type]  # the union of key types is PyJWT's own
             algorithms=list(issuer.algorithms),
@@ -134,7 +140,9 @@ class Authenticate:
             leeway=TOKEN_LEEWAY_S,
             options={"require": ["iss", "aud", "exp", issuer.principal_claim]},
         )
-        return issuer, claims
+    except TypeError as other_kind:  # the token names a key that its algorithm cannot use
+        raise jwt.InvalidKeyError from other_kind
+    return claims
 
 
 def _plain(name: str) -> str:

@@ -14,6 +14,8 @@ _log = get_logger(__name__)
 
 ASK_AGAIN_S = 10.0
 """An unknown key id makes a fetch at most this often, so that forged tokens cannot make many."""
+FETCH_S_MAX = 3.0
+"""For all of a fetch: a page that comes byte by byte would hold everybody up for as long."""
 
 
 @dataclass(slots=True)
@@ -27,16 +29,25 @@ class _Set:
 class JwksHttp:
     """``SigningKeys`` by HTTP."""
 
-    def __init__(self, client: httpx.AsyncClient, clock: Clock, fresh_s: float) -> None:
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        clock: Clock,
+        fresh_s: float,
+        fetch_s_max: float = FETCH_S_MAX,
+    ) -> None:
         self._client = client
         self._clock = clock
         self._fresh_s = fresh_s
+        self._fetch_s_max = fetch_s_max
         self._sets: dict[str, _Set] = {}
 
     async def key(self, jwks_url: str, key_id: str) -> object:
         """The key of that id. Raises ``KeyError``, or ``StoreAway`` when none was ever fetched."""
         known = self._sets.setdefault(jwks_url, _Set())
         if self._wants_fetch(known, key_id):
+            if known.turn.locked() and key_id in known.keys:
+                return known.keys[key_id].key  # somebody asks already whether it still stands
             async with known.turn:
                 if self._wants_fetch(known, key_id):  # not done by the one before us
                     await self._fetch(jwks_url, known)
@@ -53,12 +64,27 @@ class JwksHttp:
 
     async def _fetch(self, jwks_url: str, known: _Set) -> None:
         try:
-            answer = await self._client.get(jwks_url)
+            async with asyncio.timeout(self._fetch_s_max):
+                answer = await self._client.get(jwks_url)
             answer.raise_for_status()
-            fetched = jwt.PyJWKSet.from_dict(answer.json())
-        except (httpx.HTTPError, ValueError, jwt.PyJWTError) as failed:
+            known.keys = _keys_in(answer)
+        except (
+            httpx.HTTPError,
+            TimeoutError,
+            ValueError,
+            RecursionError,
+            jwt.PyJWTError,
+        ) as failed:
             _log.warning("jwks_fetch_failed", reason=type(failed).__name__)
             known.tried_ns = self._clock.monotonic_ns()
             return
-        known.keys = {key.key_id: key for key in fetched.keys if key.key_id}
         known.fetched_ns = known.tried_ns = self._clock.monotonic_ns()
+
+
+def _keys_in(answer: httpx.Response) -> dict[str, jwt.PyJWK]:
+    """The keys by their ids. Raises ``ValueError``, ``RecursionError``, ``jwt.PyJWTError``."""
+    page = answer.json()
+    if not isinstance(page, dict):
+        raise ValueError("a set of keys is an object")
+    keys = jwt.PyJWKSet.from_dict(page).keys
+    return {key.key_id: key for key in keys if isinstance(key.key_id, str) and key.key_id}

@@ -8,7 +8,8 @@ import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
+from fastapi.responses import JSONResponse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -51,14 +52,19 @@ class Jwks:
         self.asked = 0
         self.away = False
         self.keys = {"k1": RSA}
+        self.page: Any = None
+        """What it shows instead of its keys."""
         self.app = FastAPI()
         self.app.get("/keys")(self._page)
 
-    async def _page(self) -> dict[str, Any]:
+    async def _page(self) -> Response:
         self.asked += 1
         await asyncio.sleep(0.01)
         if self.away:
             raise RuntimeError("away")
+        return JSONResponse(self.page or self.keys_told())
+
+    def keys_told(self) -> dict[str, Any]:
         made = []
         for kid, key in self.keys.items():
             text = jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
@@ -210,6 +216,60 @@ async def test_an_issuer_never_seen_is_a_dependency_away(
     with pytest.raises(Problem) as caught:
         await authenticate.later(token(clock))
     assert caught.value.code is ProblemCode.DEPENDENCY_UNAVAILABLE
+
+
+async def test_a_token_that_names_a_key_of_another_kind_is_refused(
+    authenticate: Authenticate, clock: FakeClock, jwks: Jwks
+) -> None:
+    curve = ec.generate_private_key(ec.SECP256R1()).public_key()
+    jwks.page = {"keys": [{**jwt.algorithms.ECAlgorithm.to_jwk(curve, as_dict=True), "kid": "k1"}]}
+    await refused(authenticate, token(clock))
+
+
+DEEP: list[Any] = []
+for _ in range(500):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize("page", [["x"], "x", 7, {"keys": 7}, {"keys": ["x"]}, {"keys": DEEP}])
+async def test_a_page_that_is_no_set_of_keys_is_a_dependency_away(
+    authenticate: Authenticate, clock: FakeClock, jwks: Jwks, page: Any
+) -> None:
+    jwks.page = page
+    with pytest.raises(Problem) as caught:
+        await authenticate.later(token(clock))
+    assert caught.value.code is ProblemCode.DEPENDENCY_UNAVAILABLE
+
+
+async def test_a_key_whose_id_is_no_text_spoils_no_other(
+    authenticate: Authenticate, clock: FakeClock, jwks: Jwks
+) -> None:
+    (key,) = jwks.keys_told()["keys"]
+    jwks.page = {"keys": [{**key, "kid": ["k1"]}, key]}
+    assert (await authenticate.later(token(clock))).caller.may("predict:delay")
+
+
+async def test_a_page_that_never_ends_holds_nobody_up(jwks: Jwks, clock: FakeClock) -> None:
+    asked, ended = asyncio.Event(), asyncio.Event()
+    ended.set()
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        asked.set()
+        await ended.wait()
+        return httpx.Response(200, json=jwks.keys_told())
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        keys = JwksHttp(client, clock, fresh_s=300, fetch_s_max=0.2)
+        await keys.key(ISSUER.jwks_url, "k1")
+        clock.advance_us(400_000_000)
+        asked.clear()
+        ended.clear()
+        async with asyncio.timeout(2):
+            first = asyncio.ensure_future(keys.key(ISSUER.jwks_url, "k1"))
+            await asked.wait()
+            assert await keys.key(ISSUER.jwks_url, "k1")
+            assert not first.done(), "who needs no new key waits for nobody"
+            assert await first, "the last good key serves on"
 
 
 async def test_a_known_token_ends_when_it_expires(
