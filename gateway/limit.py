@@ -142,7 +142,8 @@ class Limit:
         now_ns = self._clock.monotonic_ns()
         least = rows - account.rows
         if now_ns < account.refused_until_ns and least >= account.refused_rows:
-            raise self._exceeded(account.refused_until_ns - now_ns)
+            more_ns = (least - account.refused_rows) * account.emission_us * 1000
+            raise self._exceeded(account.refused_until_ns + more_ns - now_ns)
         self._size_lease(account, now_ns)
         wanted = max(least, account.lease_rows - account.rows - owed)
         if now_ns < self._broken_until_ns:

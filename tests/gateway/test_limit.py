@@ -97,6 +97,18 @@ async def test_what_is_known_to_be_refused_is_not_asked_again(make: Make, store:
     assert store.asked == asked
 
 
+async def test_who_wants_more_than_who_was_refused_is_told_when_that_much_is_there(
+    make: Make, fake_clock: FakeClock
+) -> None:
+    limit, account = make(60, 60)
+    await limit.spend(account, 60)
+    assert (await refusal(limit, account, 1)).retry_after_s == 1
+    told = (await refusal(limit, account, 20)).retry_after_s
+    assert told == 20
+    fake_clock.advance_us(told * 1_000_000)
+    await limit.spend(account, 20)
+
+
 async def test_more_than_the_quota_in_one_request_is_another_problem(make: Make) -> None:
     limit, account = make(5, 60)
     assert (await refusal(limit, account, 6)).code is ProblemCode.COST_EXCEEDS_QUOTA
