@@ -106,7 +106,9 @@ class RememberedAnswers:
     async def _run(self, question: _Question, keys: Sequence[bytes]) -> dict[bytes, _Row]:
         if not keys:
             return {}
-        place_of = dict(zip(question.keys, range(len(question.keys)), strict=True))
+        # Of those who ask for the same row, who can wait longest stands for all.
+        by_patience = question.deadlines_ns.argsort(kind="stable").tolist()
+        place_of = {question.keys[place]: place for place in by_patience}
         places = [place_of[key] for key in keys]
         part = {name: tensor[places] for name, tensor in question.feeds.items()}
         loaded = question.loaded

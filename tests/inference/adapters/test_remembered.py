@@ -98,3 +98,16 @@ async def test_a_caller_that_leaves_takes_nobodys_answer_along(
     assert answers == [pytest.approx(1 / (1 + exp(-1.0)), abs=1e-6)]
     with pytest.raises(asyncio.CancelledError):
         await leaving
+
+
+@pytest.mark.parametrize("late", [0, 1])
+async def test_who_shares_a_row_with_one_whose_deadline_has_passed_gets_its_answer(
+    house: House, late: int
+) -> None:
+    loaded = house.load("2", logistic_model([0.1] * 10), cache_ttl_s=60.0)
+    cache = RememberedAnswers(house.redis, house.clock, 1 << 20)
+    deadlines_ns = np.full(2, FAR)
+    deadlines_ns[late] = 1
+    computed, _ = await cache.compute(loaded, rows_of(1.0, 1.0), deadlines_ns)
+    assert computed.outcome[1 - late] == 0
+    assert computed.outputs[0][1 - late, 1] == pytest.approx(1 / (1 + exp(-1.0)), abs=1e-6)
