@@ -40,8 +40,10 @@ class Ship:
         """Whether the stream is away."""
 
     async def run(self) -> None:
-        """For ever."""
-        await asyncio.gather(self._add_for_ever(), self._acknowledge_for_ever())
+        """For ever; where one half fails the other ends too, for both are started again."""
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._add_for_ever())
+            both.create_task(self._acknowledge_for_ever())
 
     async def _add_for_ever(self) -> None:
         delay_s = _IDLE_S

@@ -1,5 +1,6 @@
 """The spool: served events on disk, in segments, until the stream has them durably."""
 
+import errno
 import os
 import struct
 from collections.abc import Sequence
@@ -128,26 +129,27 @@ class FileSpool:
         """Begin the next segment; where the disk refuses it, this one goes on growing."""
         try:
             self._next_segment(self._end.segment + 1)
-        except OSError as failed:
-            if not self._failed:
-                _log.error("spool_write_failed", reason=failed.strerror)
-            self._failed = True
+        except OSError as refused:
+            self._tell(refused)
 
     def _write(self, record: bytes) -> bool:
         try:
             written = os.write(self._file, record)
-        except OSError as failed:
-            if not self._failed:  # once a spell: this may happen on every batch
-                _log.error("spool_write_failed", reason=failed.strerror)
-            self._failed = True
-            return False
-        if written < len(record):
-            os.ftruncate(self._file, self._end.offset)
+            if written < len(record):
+                os.ftruncate(self._file, self._end.offset)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as refused:
+            self._tell(refused)
             return False
         self._failed = False
         self._end = SpoolPlace(self._end.segment, self._end.offset + written)
         self._sizes[self._end.segment] = self._end.offset
         return True
+
+    def _tell(self, refused: OSError) -> None:
+        if not self._failed:  # once a spell: this may happen on every batch
+            _log.error("spool_write_failed", reason=refused.strerror)
+        self._failed = True
 
     def read(self, place: SpoolPlace, bytes_max: int) -> tuple[Sequence[SpoolRecord], SpoolPlace]:
         """Records from ``place`` on, at least one if there is one, and the place behind them."""
@@ -190,13 +192,27 @@ class FileSpool:
     def release(self, place: SpoolPlace) -> None:
         """What lies before ``place`` is durable elsewhere: forget it."""
         self.cursor = max(self.cursor, place)
+        if self._failed and self.cursor == self._end and self._end.offset:
+            # Perhaps the disk is full of this very segment, and it would never grow to its end.
+            self._turn_over()
+            self.cursor = self._end
         packed = _PLACE.pack(self.cursor.segment, self.cursor.offset)
         # In place: renaming a new file here costs the event loop 5 ms on a busy disk. A torn write
         # fails its checksum, and then everything is shipped again, which is harmless.
-        os.pwrite(self._cursor_file, packed + _SUM.pack(crc32c(packed)), 0)
+        try:
+            os.pwrite(self._cursor_file, packed + _SUM.pack(crc32c(packed)), 0)
+        except OSError as refused:  # a full disk: what is forgotten below makes room
+            self._tell(refused)
         for segment in [one for one in self._sizes if one < self.cursor.segment]:
-            self._path(segment).unlink(missing_ok=True)
-            del self._sizes[segment]
+            self._forget(segment)
+
+    def _forget(self, segment: int) -> None:
+        known, file = self._reading
+        if known == segment:  # while it is open its bytes stay on the disk
+            os.close(file)
+            self._reading = (0, -1)
+        self._path(segment).unlink(missing_ok=True)
+        del self._sizes[segment]
 
     def sync(self) -> None:
         """Make everything written survive a power cut; blocking, for a thread."""

@@ -1,5 +1,6 @@
 """The shipper: at least once, and the spool forgets only what is safe."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,3 +107,26 @@ async def test_without_confirmation_the_cursor_trails(
     fake_clock.advance_us(2_100_000)
     await ship.acknowledge()
     assert spool.bytes_waiting == 0
+
+
+async def test_one_half_that_fails_leaves_no_other_running(
+    spool: FileSpool, fake_clock: FakeClock
+) -> None:
+    @dataclass
+    class Broken(FakeStream):
+        asked: int = 0
+
+        async def begin(self) -> None:
+            self.asked += 1
+
+        async def acknowledged(self) -> bool:
+            raise OSError("the disk refuses")
+
+    stream = Broken()
+    ship = Ship(spool, stream, fake_clock)
+    spool.append(b"one", 1)
+    before = asyncio.all_tasks()
+    with pytest.raises(ExceptionGroup):
+        async with asyncio.timeout(5):
+            await ship.run()
+    assert asyncio.all_tasks() == before

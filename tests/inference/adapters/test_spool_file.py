@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from inference.adapters.spool_file import FileSpool
 from inference.domain.spool_record import (
@@ -234,14 +235,46 @@ def test_a_full_disk_drops_and_counts_and_the_spool_stays_sound(tmp_path: Path) 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (spool.end.offset + 50, hard))  # as a disk that ends
     try:
-        spool.append(b"x" * 200, 3)
-        spool.append(b"x" * 200, 4)
+        with capture_logs() as lines:
+            spool.append(b"x" * 200, 3)
+            spool.append(b"x" * 200, 4)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     spool.append(b"again", 1)
     assert (spool.records_dropped, spool.rows_dropped) == (2, 7)
+    assert [line["event"] for line in lines] == ["spool_write_failed"]
     assert [(record.seq, record.payload) for record in all_of(spool)] == [
         (1, b"fine"),
         (4, b"again"),
     ]
+    spool.close()
+
+
+def test_a_cursor_that_the_full_disk_refuses_frees_the_disk_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "cursor").symlink_to("/dev/full")
+    spool = spool_in(tmp_path)
+    for _ in range(35):
+        spool.append(bytes(1 << 20), 1)
+    spool.release(spool.end)
+    assert not (tmp_path / "0000000001.seg").exists()
+    assert spool.bytes_waiting == 0
+    spool.close()
+
+
+def test_a_disk_that_only_the_spool_fills_is_free_again_once_all_is_durable(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    spool.append(b"x" * 200, 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (spool.end.offset + 50, hard))
+    try:
+        with capture_logs():
+            spool.append(b"x" * 200, 1)
+            assert spool.records_dropped == 1
+            spool.release(spool.end)
+            spool.append(b"x" * 200, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert spool.records_dropped == 1
+    assert [record.seq for record in all_of(spool)] == [3]
+    assert not (tmp_path / "0000000001.seg").exists()
     spool.close()
