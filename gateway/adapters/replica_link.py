@@ -31,9 +31,12 @@ ASKS_A_WRITE = 32
 """So many asks are not held back for the end of a turn: the replica works on them while the turn
 goes on. Held back, the requests of many callers travel as one convoy, and gateway and replica wait
 for each other in turn (16 % fewer requests a second at 64 callers)."""
-TIMEOUTS_MAX = 5
-"""So many timeouts in a row put a replica aside."""
+FAULTS_MAX = 5
+"""So many in a row put a replica aside: asks that it did not answer in time, or failed on."""
 EJECT_S_MIN, EJECT_S_MAX = 1.0, 30.0
+FAILED = 500
+PASS_OVER_S_MIN, PASS_OVER_S_MAX = 0.25, 8.0
+PASSED_OVER_MAX = 1_000
 
 
 class ReplicaLost(Exception):
@@ -73,9 +76,12 @@ class ReplicaLink(asyncio.Protocol):
         """In flight: what the least busy replica is chosen by."""
         self.bytes = 0
         self.usable = False
-        self.timeouts = 0
+        self.faults = 0
         self.ejections = 0
         self.ejected_until_ns = 0
+        self.passed_over: dict[str, tuple[int, float]] = {}
+        """Targets that it refused and another answered: until when others are asked, and for how
+        many seconds it was. Who refuses is done at once, and would always be the least busy."""
         self.next_due_ns = 0
         self.leaving = False
         self._behind_since_s: float | None = None
@@ -133,19 +139,33 @@ class ReplicaLink(asyncio.Protocol):
             if not pending.future.done():
                 pending.future.set_exception(TimeoutError())
         self.next_due_ns = min((p.due_ns for p in self._pending.values()), default=0)
-        self.timeouts += len(late)
+        self.faults += len(late)
         return len(late)
 
     def eject(self, now_ns: int) -> bool:
-        """Put the replica aside for a while if it timed out again and again."""
-        if self.timeouts < TIMEOUTS_MAX or now_ns < self.ejected_until_ns:
+        """Put the replica aside for a while if it timed out or failed again and again."""
+        if self.faults < FAULTS_MAX or now_ns < self.ejected_until_ns:
             return False
-        self.timeouts = 0
-        seconds = min(EJECT_S_MAX, EJECT_S_MIN * 2**self.ejections)
+        self.faults = 0
+        seconds = min(EJECT_S_MAX, EJECT_S_MIN * 2 ** min(self.ejections, 10))
         self.ejections += 1
         self.ejected_until_ns = now_ns + int(seconds * 1e9)
         _log.warning("replica_ejected", address=self.address, seconds=seconds)
         return True
+
+    def pass_over(self, target: str, now_ns: int) -> None:
+        """It refused what another then answered: for a while that is asked of others."""
+        until_ns, seconds = self.passed_over.get(target, (0, PASS_OVER_S_MIN / 2))
+        if now_ns < until_ns:
+            return
+        if len(self.passed_over) >= PASSED_OVER_MAX:
+            self.passed_over.clear()
+        seconds = min(PASS_OVER_S_MAX, seconds * 2)
+        self.passed_over[target] = now_ns + int(seconds * 1e9), seconds
+
+    def takes(self, target: str, now_ns: int) -> bool:
+        """Whether that may be asked of it, as far as is known."""
+        return self.passed_over.get(target, (0, 0.0))[0] <= now_ns
 
     def _forget(self, frame_id: int) -> Pending | None:
         pending = self._pending.pop(frame_id, None)
@@ -199,8 +219,7 @@ class ReplicaLink(asyncio.Protocol):
                 if kind == FrameKind.ANSWER:
                     pending = self._forget(frame_id)
                     if pending is not None and not pending.future.done():
-                        self.timeouts = self.ejections = 0
-                        pending.future.set_result(unpack_answer(payload))
+                        self._take(pending, unpack_answer(payload))
                 elif kind == FrameKind.GOAWAY:
                     self.usable = False
                     self._close_when_answered()
@@ -214,6 +233,13 @@ class ReplicaLink(asyncio.Protocol):
         if not self.usable:
             self._close_when_answered()
 
+    def _take(self, pending: Pending, answer: Answer) -> None:
+        if answer.status == FAILED:
+            self.faults += 1
+        else:
+            self.faults = self.ejections = 0
+        pending.future.set_result(answer)
+
     def _close_when_answered(self) -> None:
         if not self._pending and self._transport is not None:
             self._flush()
@@ -223,6 +249,7 @@ class ReplicaLink(asyncio.Protocol):
         self.usable = False
         self._transport = None
         self._held.clear()
+        self.passed_over.clear()
         pending, self._pending = self._pending, {}
         self.rows = self.bytes = 0
         for each in pending.values():

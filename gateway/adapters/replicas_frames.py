@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from contracts.frames import Answer, Ask, FrameKind
 from contracts.problems import ProblemCode
-from gateway.adapters.replica_link import ReplicaLink, ReplicaLost
+from gateway.adapters.replica_link import FAILED, ReplicaLink, ReplicaLost
 from gateway.domain.queues import QUICK_NS, Queues
 from gateway.metrics import REPLICA_EJECTIONS, REPLICAS_UP, RETRIES, UPSTREAM_SECONDS
 from kit.clock import Clock
@@ -105,13 +105,15 @@ class ReplicasFrames:
             self.refuse_hopeless(ask.target, deadline)
         if self._budget < BUDGET_MAX:
             self._budget += self._retry_budget
-        first = self._least_busy(None)
+        first = self._least_busy(None, ask.target)
         answer = await self._ask_one(first, kind, ask, rows, deadline)
         if answer is not None and not answer.retryable:
             return answer
-        second = self._second(first, deadline)
+        second = self._second(first, ask.target, deadline)
         if second is not None:
             again = await self._ask_one(second, kind, ask, rows, deadline)
+            if answer is not None and again is not None and not again.retryable:
+                first.pass_over(ask.target, self._clock.monotonic_ns())
             RETRIES.labels("ok" if again is not None and again.status < 500 else "failed").inc()
             answer = again or answer
         if answer is None:
@@ -150,6 +152,10 @@ class ReplicasFrames:
                     queue.quick_ns = now_ns
                 else:
                     self.queues.note_slow(ask.target, rows, waited_ns, now_ns)
+                if link.passed_over:
+                    link.passed_over.pop(ask.target, None)
+            elif answer.status == FAILED and link.eject(now_ns):
+                REPLICA_EJECTIONS.inc()
             return answer
         except ReplicaLost:
             return None
@@ -162,7 +168,7 @@ class ReplicasFrames:
         finally:
             queue.rows -= rows
 
-    def _least_busy(self, other_than: ReplicaLink | None) -> ReplicaLink:
+    def _least_busy(self, other_than: ReplicaLink | None, target: str) -> ReplicaLink:
         usable = [k for k in self._links.values() if k.usable and k is not other_than]
         if not usable:
             detail = "No inference replica can be reached."
@@ -172,19 +178,20 @@ class ReplicasFrames:
             # When all are put aside, a bad replica is better than none.
             usable = [link for link in usable if link.ejected_until_ns <= now_ns] or usable
             usable = [link for link in usable if not link.behind] or usable
+            usable = [link for link in usable if link.takes(target, now_ns)] or usable
         link = usable[0] if len(usable) == 1 else min(usable, key=lambda each: each.rows)
         if link.behind or link.items >= self._items_max or link.bytes >= self._bytes_max:
             raise Problem(ProblemCode.OVERLOADED, "Every inference replica is busy.")
         return link
 
-    def _second(self, first: ReplicaLink, deadline: Deadline) -> ReplicaLink | None:
+    def _second(self, first: ReplicaLink, target: str, deadline: Deadline) -> ReplicaLink | None:
         if deadline.passed():
             return None
         if self._budget < 1:
             RETRIES.labels("no_budget").inc()
             return None
         try:
-            second = self._least_busy(first)
+            second = self._least_busy(first, target)
         except Problem:
             return None
         self._budget -= 1
@@ -199,11 +206,11 @@ class ReplicasFrames:
         self._timer = asyncio.get_running_loop().call_later(wait_s, self._expire)
 
     def _expire(self) -> None:
+        self._timer, self._due_ns = None, _NEVER
         now_ns = self._clock.monotonic_ns()
         for link in self._every():
             if link.expire(now_ns) and link.eject(now_ns):
                 REPLICA_EJECTIONS.inc()
-        self._timer, self._due_ns = None, _NEVER
         dues = [link.next_due_ns for link in self._every() if link.next_due_ns]
         if dues:
             self._look_at(min(dues))

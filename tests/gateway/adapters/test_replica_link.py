@@ -3,7 +3,13 @@ import time
 from typing import Any, cast
 
 from contracts.frames import Answer, Ask, FrameKind, FrameReader, pack_answer, unpack_ask
-from gateway.adapters.replica_link import ASKS_A_WRITE, BEHIND_S_MAX, ReplicaLink
+from gateway.adapters.replica_link import (
+    ASKS_A_WRITE,
+    BEHIND_S_MAX,
+    EJECT_S_MAX,
+    FAULTS_MAX,
+    ReplicaLink,
+)
 
 ASK = Ask(1000, b"0" * 16, "delay", "ann", "", b"", b"{}")
 
@@ -91,3 +97,13 @@ def test_a_replica_that_answers_is_busy_and_not_behind_however_much_it_has_not_r
     seen.append(link.behind)
     link.resume_writing()
     assert [*seen[11:], link.behind] == [True, False]
+
+
+def test_a_replica_that_was_put_aside_for_days_is_put_aside_again() -> None:
+    link = ReplicaLink("unix:///none", cast("asyncio.AbstractEventLoop", Time()))
+    now_ns = 0
+    for _ in range(3_000):
+        link.faults = FAULTS_MAX
+        assert link.eject(now_ns)
+        assert link.ejected_until_ns - now_ns <= EJECT_S_MAX * 1e9
+        now_ns = link.ejected_until_ns

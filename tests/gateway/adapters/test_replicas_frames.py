@@ -120,6 +120,56 @@ async def test_second_tries_stay_within_their_budget(
     assert requests < tries <= requests * 1.1 + BUDGET_MAX
 
 
+async def test_a_replica_that_refuses_at_once_draws_no_asks_from_one_that_answers(
+    connect: Connect, two: tuple[FakeReplica, FakeReplica]
+) -> None:
+    pool = connect(*two)
+    await pool.start()
+    two[0].rule = named(b"not loaded yet", retryable=True)
+    two[1].delay_s = 0.002
+    answers = []
+    for _ in range(40):  # by rows in flight the quick one is always the least busy
+        answers += await asyncio.gather(*(send(pool) for _ in range(8)))
+    assert {answer.body for answer in answers} == {b"b"}
+    assert len(two[0].asked) < 20
+
+
+async def asked_first(
+    pool: ReplicasFrames, two: tuple[FakeReplica, FakeReplica]
+) -> tuple[FakeReplica, FakeReplica]:
+    """The one of two idle replicas that is asked, and the other."""
+    await send(pool)
+    return two if two[0].asked else two[::-1]
+
+
+async def test_a_replica_that_refused_one_model_is_asked_for_others(
+    connect: Connect, two: tuple[FakeReplica, FakeReplica]
+) -> None:
+    pool = connect(*two)
+    await pool.start()
+    first, second = await asked_first(pool, two)
+    first.rule = lambda kind, asked: named(b"first", retryable=asked.target == "delay")(kind, asked)
+    second.rule = named(b"second")
+    assert {(await send(pool)).body for _ in range(5)} == {b"second"}
+    other = ask()._replace(target="other")
+    answer = await pool.ask(FrameKind.PREDICT, other, 1, Deadline.after_ms(2000))
+    assert answer.body == b"first"
+
+
+async def test_a_replica_that_fails_at_once_is_put_aside(
+    connect: Connect, two: tuple[FakeReplica, FakeReplica]
+) -> None:
+    pool = connect(*two)
+    await pool.start()
+    first, second = await asked_first(pool, two)
+    first.rule = lambda kind, asked: Answer(500, b"broken")
+    second.rule = named(b"second")
+    for _ in range(5):
+        assert (await send(pool)).body == b"broken"
+    assert {(await send(pool)).body for _ in range(20)} == {b"second"}
+    assert len(first.asked) == 1 + 5
+
+
 async def test_no_replica_is_told_at_once(connect: Connect, tmp_path: Path) -> None:
     pool = connect(FakeReplica(tmp_path / "none"))
     await pool.start()
