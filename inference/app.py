@@ -218,13 +218,18 @@ class Inference:
         self.tasks.start("shadow", self.shadow.run, restart=True)
         self.tasks.start("ship", self.ship.run, restart=True)
         self.tasks.start("sync", periodic(self.sync, self.settings.spool_sync_s), restart=True)
-        for listener in self.listeners:
-            await listener.start()
+        listening = None
+        if self.load.in_effect.is_set():
+            await self._listen()
+        else:
+            listening = self.tasks.start("listen", self._listen_later, restart=True)
         REGISTRY.register(self.collector)
         try:
             yield
         finally:
             REGISTRY.unregister(self.collector)
+            if listening is not None:
+                listening.cancel()
             for listener in self.listeners:
                 await listener.drain(self.settings.drain_s)
             await self.tasks.stop()
@@ -235,6 +240,15 @@ class Inference:
             self.spool.close()
             self.computing.shutdown(wait=False)
             self.loading.shutdown(wait=False)
+
+    async def _listen(self) -> None:
+        for listener in self.listeners:
+            await listener.start()
+
+    async def _listen_later(self) -> None:
+        """A replica that does not know yet what it serves would refuse what others can answer."""
+        await self.load.in_effect.wait()
+        await self._listen()
 
     def say_goodbye(self) -> None:
         """The process is about to stop: gateways ask elsewhere from now on."""

@@ -176,6 +176,8 @@ class Infer:
         """What the call asks for; a use of its version. Raises ``Refused``, ``TensorRefused``."""
         fleet, began_ns = self._fleet(), self._clock.monotonic_ns()
         loaded = fleet.named(model, version)
+        if loaded is None and model in fleet.missing:
+            raise Refused(503, f"model '{model[:100]}' is not loaded yet", elsewhere=True)
         if loaded is None:
             raise not_served(model, version)
         head, inputs = read_call(

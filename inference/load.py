@@ -54,6 +54,8 @@ class Load:
         self._wanted: RoutingTable | None = None
         self._changed = asyncio.Event()
         self._report_now = asyncio.Event()
+        self.in_effect = asyncio.Event()
+        """Set once there is a table that is served by."""
         self._draining: list[LoadedVersion] = []
         self.states: dict[Key, VersionState] = {}
         self.fleet = Fleet()
@@ -165,10 +167,17 @@ class Load:
         changed = (self.fleet.epoch, self.fleet.missing) != (before.epoch, before.missing)
         self._retire(before)
         self._report_now.set()
+        self.in_effect.set()
         if not self.fleet.missing and table.epoch > before.epoch:
-            await self._registry.keep_table(table)
+            await self._keep(table)
         if changed:  # not at every try to load what failed
             _log.info("routing_applied", epoch=table.epoch, missing=sorted(self.fleet.missing))
+
+    async def _keep(self, table: RoutingTable) -> None:
+        try:
+            await self._registry.keep_table(table)
+        except OSError as refused:  # a full disk, perhaps: what is served is served all the same
+            _log.error("table_not_kept", epoch=table.epoch, reason=refused.strerror)
 
     async def _load(self, key: Key) -> LoadedVersion | None:
         model, version = key

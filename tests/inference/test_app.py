@@ -115,6 +115,25 @@ async def test_a_replica_serves_by_what_it_saw_last(settings: InferenceSettings)
         assert told["degraded"][0]["status"] == "DEFAULTED"
 
 
+async def test_a_replica_that_knows_no_table_yet_takes_no_asks(settings: InferenceSettings) -> None:
+    path = settings.state_dir / "inference" / "routing.json"
+    table = RoutingTable.model_validate_json(path.read_bytes())
+    path.unlink()
+    address = settings.inference_frames[0].removeprefix("unix://")
+    loop = asyncio.get_running_loop()
+    inference = Inference(settings)
+    async with inference.lifespan(FastAPI()):
+        with pytest.raises(FileNotFoundError):
+            await loop.create_unix_connection(Gateway, address)
+        inference.load.offer(table)
+        await until(lambda: Path(address).exists())
+        transport, gateway = await loop.create_unix_connection(Gateway, address)
+        gateway.send(1, orjson.dumps(body("a")))
+        await until(lambda: 1 in gateway.answers)
+        assert gateway.answers[1].status == 200
+    transport.close()
+
+
 async def test_what_was_served_reaches_the_stream_and_leaves_the_spool(
     settings: InferenceSettings,
 ) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import zlib
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -133,6 +134,15 @@ def as_json(datatype: str, tensor: Any) -> dict[str, Any]:
         "datatype": datatype,
         "data": tensor.tolist(),
     }
+
+
+async def test_a_model_that_is_not_loaded_yet_may_be_asked_elsewhere(asking: Asking) -> None:
+    asking.fleet = replace(asking.fleet, missing=frozenset({"late"}))
+    answer = await asking.call("POST", "/v2/models/late/infer", b"{}")
+    assert (answer.status, answer.retryable) == (503, True)
+    assert orjson.loads(answer.body) == {"error": "model 'late' is not loaded yet"}
+    answer = await asking.call("POST", "/v2/models/unknown/infer", b"{}")
+    assert (answer.status, answer.retryable) == (404, False)
 
 
 async def test_every_datatype_comes_back_as_json(asking: Asking) -> None:

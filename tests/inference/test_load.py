@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ class FakeRegistry:
     kept: RoutingTable | None = None
     reports: list[ReplicaReport] = field(default_factory=list)
     away: bool = False
+    disk_full: bool = False
     downloads: int = 0
 
     def publish(self, version: str, content: bytes, **changes: Any) -> None:
@@ -62,6 +64,8 @@ class FakeRegistry:
         return self.kept
 
     async def keep_table(self, table: RoutingTable) -> None:
+        if self.disk_full:
+            raise OSError(ENOSPC, "No space left on device")
         self.kept = table
 
 
@@ -291,6 +295,20 @@ async def test_the_table_in_effect_is_kept_for_a_start_without_registry(
         await again.start()
         assert again.fleet.epoch == 3
         assert again.missing() == []
+
+
+async def test_a_full_disk_that_takes_no_table_keeps_nobody_from_being_served(
+    loading: Loading,
+) -> None:
+    loading.registry.publish("1", logistic_model([0.1] * 10), inputs=defaults(0.0))
+    loading.registry.disk_full = True
+    await loading.route(1, ("1", 1.0))
+    assert loading.load.fleet.epoch == 1
+    assert (await loading.house.ask(body("a")))[0].status == 200
+    loading.registry.disk_full = False
+    await loading.route(2, ("1", 1.0))
+    assert loading.registry.kept is not None
+    assert loading.registry.kept.epoch == 2
 
 
 async def test_a_version_no_table_names_is_closed_when_nothing_holds_it(
