@@ -22,7 +22,7 @@ from gateway.domain.exchange import Question, Reply, preamble_of
 from gateway.domain.open_inference import infer_head
 from gateway.forward import Forward, caller_headers, passes
 from gateway.infer import Infer, error_reply
-from gateway.metrics import REQUESTS
+from gateway.metrics import PREDICT_SECONDS, REQUESTS
 from gateway.once import Once
 from gateway.ports import UpstreamAnswer
 from gateway.predict import Predict
@@ -104,7 +104,10 @@ class Door:
             raise _NoSuchMethod(rule)
         if path == "/predict":
             question.body = await _whole(receive, rule.body_bytes_max)
-            await _answer(send, await self._prediction(scope, question), question, "predict")
+            began_ns = time.perf_counter_ns()
+            reply = await self._prediction(scope, question)
+            PREDICT_SECONDS.observe((time.perf_counter_ns() - began_ns) / 1e9)
+            await _answer(send, reply, question, "predict")
         elif rule.service == "inference":
             question.body = await _whole(receive, rule.body_bytes_max)
             asked_for = "GET" if method == "HEAD" else method  # the server leaves the body out

@@ -1,4 +1,5 @@
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -42,6 +43,22 @@ async def test_a_prediction_reaches_the_replica_with_its_caller(
         assert seen["request_id"] == answer.headers["x-request-id"]
         assert seen["traceparent"] == ""
         assert answer.headers["content-type"] == "application/json"
+
+
+async def test_an_answer_is_timed_whichever_way_it_went(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    async def timed() -> float:
+        page = (await gateway.http.get("/metrics")).text
+        found = re.search(r"^gateway_predict_seconds_count (\S+)$", page, re.MULTILINE)
+        assert found is not None
+        return float(found[1])
+
+    before = await timed()
+    for headers in ({"connection": "close"}, {}, {}, {"idempotency-key": "7"}):
+        answer = await gateway.http.post("/predict", json=BODY, headers=bearer(key) | headers)
+        assert answer.status_code == 200
+    assert await timed() == before + 4
 
 
 async def test_a_request_id_of_any_bytes_goes_on_as_it_came(
