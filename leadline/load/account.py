@@ -55,18 +55,22 @@ def grown(before: Sample, after: Sample, name: str, **labels: str) -> float:
 def parts_of(before: Sample, after: Sample, client_ms: float) -> list[Part]:
     """The mean request taken apart; ``client_ms`` is what the caller saw of it."""
 
-    def mean_ms(name: str, **labels: str) -> float:
+    def mean_ms(name: str, less: str = "", **labels: str) -> float:
         count = grown(before, after, f"{name}_count", **labels)
-        return 1000 * grown(before, after, f"{name}_sum", **labels) / count if count else 0.0
+        seconds = grown(before, after, f"{name}_sum", **labels)
+        if less:
+            seconds -= grown(before, after, f"{less}_sum")
+        return 1000 * seconds / count if count else 0.0
 
-    gateway_ms = mean_ms("gateway_predict_seconds")
+    # What the gateway refuses takes no hop: its own time is what the hops leave of all its time.
+    own_ms = mean_ms("gateway_predict_seconds", less="gateway_upstream_seconds")
     hop_ms = mean_ms("gateway_upstream_seconds")
     inference_ms = mean_ms("inference_request_duration_seconds")
     stages = {stage: mean_ms("inference_stage_duration_seconds", stage=stage) for stage in STAGES}
     rest_ms = inference_ms - sum(stages.values())
     return [
-        Part("network and client", client_ms - gateway_ms),
-        Part("gateway: key, limit, envelope", gateway_ms - hop_ms),
+        Part("network and client", client_ms - own_ms - hop_ms),
+        Part("gateway: key, limit, envelope", own_ms),
         Part("gateway to inference and back", hop_ms - inference_ms),
         *(Part(f"inference: {stage.replace('_', '-')}", ms) for stage, ms in stages.items()),
         Part("inference: waiting for the batch before, answering", rest_ms),

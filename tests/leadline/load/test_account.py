@@ -38,6 +38,15 @@ def test_the_parts_add_up_to_what_the_caller_saw() -> None:
     assert rows_per_batch(before, after) == 4
 
 
+def test_what_the_gateway_refused_is_no_less_than_nothing() -> None:
+    refused = AFTER.replace("gateway_predict_seconds_count 20", "gateway_predict_seconds_count 30")
+    parts = {
+        part.name: part.ms for part in parts_of(read_sample([BEFORE]), read_sample([refused]), 12.0)
+    }
+    assert abs(parts["gateway: key, limit, envelope"] - 2.0) < 1e-9
+    assert abs(sum(parts.values()) - 12.0) < 1e-9
+
+
 def test_counters_that_stand_still_are_no_error() -> None:
     sample = read_sample([AFTER])
     assert rows_per_batch(sample, sample) == 0
