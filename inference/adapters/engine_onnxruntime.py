@@ -221,16 +221,16 @@ class OnnxEngine:
             outputs, outcome, took_ns = await loop.run_in_executor(
                 self._executor, self._timed, run, feeds, rows
             )
+            if len(jobs) > 1 and not by_row(outputs, rows):
+                self._batchable = False  # found out too late for these: each again, alone
+                self._queue.extendleft(reversed([replace(job, shape=()) for job in jobs]))
+            else:
+                self._hand_out(jobs, outputs, outcome, began_ns, took_ns)
         except Exception as failed:
             for job in jobs:
                 if not job.future.done():
                     job.future.set_exception(failed)
             raise
-        if len(jobs) > 1 and not by_row(outputs, rows):
-            self._batchable = False  # found out too late for these: each again, alone
-            self._queue.extendleft(reversed([replace(job, shape=()) for job in jobs]))
-            return took_ns / 1e9
-        self._hand_out(jobs, outputs, outcome, began_ns, took_ns)
         return took_ns / 1e9
 
     def _form(self) -> list[_Job]:
@@ -286,16 +286,19 @@ def _drop_late(job: _Job, now_ns: int) -> bool:
     alive = job.deadlines_ns > now_ns
     if not alive.any():
         return False
+    # It may be here again, without the rows that were late before.
+    kept = alive if job.alive is None else alive[job.alive]
     job.alive = alive
-    job.feeds = {name: value[alive] for name, value in job.feeds.items()}
+    job.feeds = {name: value[kept] for name, value in job.feeds.items()}
     job.rows = int(alive.sum())
     return True
 
 
 def _answer_late(job: _Job, specs: Sequence[TensorSpec], now_ns: int) -> None:
-    shapes = [(job.rows, *(max(size, 1) for size in spec.shape[1:])) for spec in specs]
+    rows = job.rows if job.alive is None else len(job.alive)
+    shapes = [(rows, *(max(size, 1) for size in spec.shape[1:])) for spec in specs]
     zeros = tuple(np.zeros(shape, np.float32) for shape in shapes)
-    outcome = np.full(job.rows, _DEADLINE, np.uint8)
+    outcome = np.full(rows, _DEADLINE, np.uint8)
     job.future.set_result(Computed(zeros, outcome, now_ns - job.queued_ns, 0))
 
 

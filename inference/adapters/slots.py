@@ -53,7 +53,9 @@ class Slots:
                 self.offer(self._ready[0])
 
     async def _run(self, lane: Lane) -> None:
-        took_s = await lane.run_next()
-        lane.served_s += took_s / max(lane.weight, 1e-3)
-        if lane.waiting and lane not in self._ready:
-            self._ready.append(lane)
+        try:
+            took_s = await lane.run_next()
+            lane.served_s += took_s / max(lane.weight, 1e-3)
+        finally:  # what else waits in the lane is served though this run failed
+            if lane.waiting and lane not in self._ready:
+                self._ready.append(lane)

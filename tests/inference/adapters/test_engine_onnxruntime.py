@@ -25,11 +25,12 @@ from inference.adapters.slots import Slots
 from kit.clock import SystemClock
 from kit.tasks import TaskOwner
 from tests.inference.parts import logistic_model
-from tests.inference.raw_models import gather_model
+from tests.inference.raw_models import gather_model, total_model
 
 CLOCK = SystemClock()
 SESSION = open_session(logistic_model([0.1] * 4), (), 1)
 GATHER = open_session(gather_model(), (), 1)
+TOTAL = open_session(total_model(), (), 1)
 
 
 @dataclass
@@ -189,6 +190,31 @@ async def test_expired_rows_are_not_computed_and_their_neighbours_are(machine: M
     expected = SESSION.run({"input": rows})[0]
     np.testing.assert_allclose(mixed.outputs[0][[0, 2]], expected[[0, 2]], atol=1e-6)
     assert late.outcome.tolist() == [deadline] * 3
+
+
+async def test_a_run_that_fails_leaves_nobody_waiting(machine: Machine) -> None:
+    lane = machine.lane(SESSION)
+    lane.close()
+    async with asyncio.timeout(5):
+        outcomes = await asyncio.gather(
+            *(lane.compute({"input": rows_of(1, 2)}, 2, None, alone=True) for _ in range(3)),
+            return_exceptions=True,
+        )
+    assert [type(one) for one in outcomes] == [AssertionError] * 3
+
+
+async def test_late_rows_of_a_model_that_cannot_be_batched_leave_nobody_waiting(
+    machine: Machine,
+) -> None:
+    lane = machine.lane(TOTAL)
+    deadlines = np.array([CLOCK.monotonic_ns() + 10**10, 0])
+    x = np.ones((2, 2), np.float32)
+    async with asyncio.timeout(5):
+        one, other = await asyncio.gather(
+            lane.compute({"x": x}, 2, deadlines), lane.compute({"x": x}, 2, None)
+        )
+    assert other.outcome.tolist() == [0, 0]
+    assert one.outcome[1] == OUTCOMES.index("deadline")
 
 
 async def test_more_rows_than_a_batch_holds_are_run_in_pieces(machine: Machine) -> None:
