@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import signal
 import statistics
@@ -78,6 +79,8 @@ def bench(
 
     Ctrl-C ends the load and prints what was measured until then.
     """
+    if not math.isfinite(seconds) or not math.isfinite(rate or 0.0):
+        raise click.UsageError("--seconds and --rate are finite numbers.")
     body = _body(model, instance, rows)
     console = Console(stderr=as_json, markup=False)
     _ask_once(state, body)
@@ -167,6 +170,9 @@ async def _measure(
         after = await _scrape(endpoints)
         if not over.is_set():
             bar.update(task, completed=1.0)
+    if rate and not (outcome.statuses or outcome.dropped or outcome.broken or over.is_set()):
+        detail = f"At {rate:g} requests a second none was due within {seconds:g} s"
+        raise click.ClickException(f"{detail}; give --seconds {math.ceil(10 / rate)}.")
     report = _report(outcome, rate, concurrency, rows, before, after)
     report["interrupted"] = over.is_set()
     busy_s, whole_s = (now - then for now, then in zip(machine_after, machine, strict=True))

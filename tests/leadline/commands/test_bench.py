@@ -1,5 +1,6 @@
 import json
 import os
+import random
 import signal
 import threading
 from collections.abc import Iterator
@@ -53,6 +54,24 @@ def test_what_is_no_instance_is_not_asked(instance: str, tmp_path: Path) -> None
     said = CliRunner().invoke(bench, ["--instance", instance, "--state", str(tmp_path)])
     assert said.exit_code == 2
     assert "--instance is a JSON object" in said.output
+
+
+@pytest.mark.parametrize("options", [("--rate", "nan"), ("--rate", "inf"), ("--seconds", "nan")])
+def test_what_is_no_number_of_seconds_or_requests_is_not_asked(
+    options: tuple[str, str], tmp_path: Path
+) -> None:
+    said = run(tmp_path, *options)
+    assert said.exit_code == 2
+    assert "--seconds and --rate are finite numbers" in said.output
+
+
+def test_a_load_in_which_nothing_was_due_says_so_and_measures_nothing(tmp_path: Path) -> None:
+    random.seed(7)  # the first request is due after 3.9 s
+    with platform(tmp_path):
+        said = run(tmp_path, "--rate", "0.1", "--seconds", "0.2")
+    assert said.exit_code == 1
+    assert "none was due within 0.2 s; give --seconds 100." in said.output
+    assert "bottleneck" not in said.output
 
 
 def test_what_is_refused_for_good_is_told_instead_of_measured(tmp_path: Path) -> None:
