@@ -9,6 +9,8 @@ local aheads = {}
 for i = 1, #KEYS do
   local emission, quota = tonumber(ARGV[2 * i + 1]), tonumber(ARGV[2 * i + 2])
   local ahead = math.max(0, (tonumber(redis.call('GET', KEYS[i])) or 0) - now)
+  -- More was never granted: the clock was set back, or the limit was lowered.
+  ahead = math.min(ahead, quota * emission)
   local available = math.floor((quota * emission - ahead) / emission)
   aheads[i] = ahead
   granted = math.min(granted, available)

@@ -64,6 +64,18 @@ async def test_several_limits_are_all_spent_or_none(connection: PipelinedRedis) 
     assert (await store.lease("bob", policy, 10, 5)).rows == 5
 
 
+async def test_a_clock_that_is_set_back_costs_one_window_at_most(
+    connection: PipelinedRedis, redis_url: str
+) -> None:
+    store, policy = LeasesRedis(connection), Policy(10, 60)
+    spent = await store.lease("ann", policy, 10, 10)
+    with redis.Redis.from_url(redis_url) as client:  # as if the server were an hour younger now
+        client.set("ll:limit:ann", str(spent.tat_us + 3_660_000_000))
+    assert (await store.lease("ann", policy, 1, 1)).retry_us == 6_000_000
+    await store.refund("ann", policy, 4)
+    assert (await store.lease("ann", policy, 10, 1)).rows == 4
+
+
 async def test_a_forgotten_script_is_sent_again(connection: PipelinedRedis, redis_url: str) -> None:
     store, policy = LeasesRedis(connection), Policy(10, 60)
     await store.lease("ann", policy, 1, 1)
