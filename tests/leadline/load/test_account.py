@@ -38,7 +38,7 @@ def test_the_parts_add_up_to_what_the_caller_saw() -> None:
     assert rows_per_batch(before, after) == 4
 
 
-def test_what_the_gateway_refused_is_no_less_than_nothing() -> None:
+def test_a_refusal_takes_no_share_of_the_hops() -> None:
     refused = AFTER.replace("gateway_predict_seconds_count 20", "gateway_predict_seconds_count 30")
     parts = {
         part.name: part.ms for part in parts_of(read_sample([BEFORE]), read_sample([refused]), 12.0)
