@@ -33,6 +33,9 @@ DRAINED_SHARE = 0.075
 """Likewise: a last answer that waited no longer shows that the queue runs dry."""
 _FALL = 0.5
 """How much of a slower window is believed: answers come in batches. A faster one is, at once."""
+_RISE = 0.3
+"""How much of a longer answer is believed that found nothing in flight: it may have met the asks of
+another gateway."""
 QUEUES_MAX = 1_000
 
 
@@ -59,8 +62,11 @@ class Queue:
     _refused_left_ns: int = 0
     """When an ask was last refused, and the time that it had."""
 
-    def note_slow(self, rows: int, took_ns: int, now_ns: int) -> None:
-        """Learn from an answer that was not quick, of so many rows."""
+    def note_slow(self, rows: int, took_ns: int, now_ns: int, *, alone: bool = False) -> None:
+        """Learn from an answer that was not quick, of so many rows.
+
+        ``alone``: nothing was in flight when it was asked.
+        """
         self.slow_ns, self._latest_ns = now_ns, took_ns
         elapsed_ns = now_ns - self._since_ns
         if elapsed_ns > WINDOW_NS:
@@ -75,7 +81,10 @@ class Queue:
             self._since_ns, self._done, self._quickest_ns = now_ns, 0, took_ns
         elif took_ns < self._quickest_ns:
             self._quickest_ns = took_ns
-        self._base_ns = min(self._base_ns, took_ns)
+        if took_ns < self._base_ns:
+            self._base_ns = took_ns
+        elif alone:  # the version may be another, which takes longer
+            self._base_ns += int(_RISE * (took_ns - self._base_ns))
         self._done += rows
 
     def _rate_after(self, elapsed_ns: int) -> float:
@@ -124,10 +133,12 @@ class Queues:
             queue = self._queues[target] = Queue()
         return queue
 
-    def note_slow(self, target: str, rows: int, took_ns: int, now_ns: int) -> None:
-        """Learn from an answer that was not quick, of so many rows."""
+    def note_slow(
+        self, target: str, rows: int, took_ns: int, now_ns: int, *, alone: bool = False
+    ) -> None:
+        """Learn from an answer that was not quick, as ``Queue.note_slow``."""
         queue = self.of(target)
-        queue.note_slow(rows, took_ns, now_ns)
+        queue.note_slow(rows, took_ns, now_ns, alone=alone)
         if len(self.slow) < QUEUES_MAX:
             self.slow[target] = queue
 
