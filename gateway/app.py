@@ -68,7 +68,7 @@ def build(settings: GatewaySettings, clock: Clock | None = None) -> Gateway:
     clock = clock or SystemClock()
     parts = _parts(settings, clock)
     token_policy = Policy(settings.token_quota_rows, settings.token_window_s)
-    signing_keys = JwksHttp(parts.jwks_client, clock, settings.jwks_fresh_s)
+    signing_keys = JwksHttp(parts.jwks_client, clock, parts.tasks, settings.jwks_fresh_s)
     admission = Admission(
         Authenticate(parts.ring, signing_keys, settings.issuers, token_policy, clock),
         parts.limit,

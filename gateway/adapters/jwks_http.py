@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 
 import httpx
 import jwt
@@ -9,6 +10,7 @@ import jwt
 from gateway.ports import StoreAway
 from kit.clock import Clock
 from kit.logs import get_logger
+from kit.tasks import TaskOwner
 
 _log = get_logger(__name__)
 
@@ -23,7 +25,7 @@ class _Set:
     keys: dict[str, jwt.PyJWK] = field(default_factory=dict)
     fetched_ns: int | None = None
     tried_ns: int | None = None
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    fetching: asyncio.Task[None] | None = None
 
 
 class JwksHttp:
@@ -33,11 +35,13 @@ class JwksHttp:
         self,
         client: httpx.AsyncClient,
         clock: Clock,
+        tasks: TaskOwner,
         fresh_s: float,
         fetch_s_max: float = FETCH_S_MAX,
     ) -> None:
         self._client = client
         self._clock = clock
+        self._tasks = tasks
         self._fresh_s = fresh_s
         self._fetch_s_max = fetch_s_max
         self._sets: dict[str, _Set] = {}
@@ -45,12 +49,10 @@ class JwksHttp:
     async def key(self, jwks_url: str, key_id: str) -> object:
         """The key of that id. Raises ``KeyError``, or ``StoreAway`` when none was ever fetched."""
         known = self._sets.setdefault(jwks_url, _Set())
-        if self._wants_fetch(known, key_id):
-            if known.turn.locked() and key_id in known.keys:
-                return known.keys[key_id].key  # somebody asks already whether it still stands
-            async with known.turn:
-                if self._wants_fetch(known, key_id):  # not done by the one before us
-                    await self._fetch(jwks_url, known)
+        if known.fetching is None and self._wants_fetch(known, key_id):
+            known.fetching = self._tasks.start("jwks_fetch", partial(self._fetch, jwks_url, known))
+        if known.fetching is not None and (key_id not in known.keys or self._is_old(known)):
+            await asyncio.shield(known.fetching)  # who leaves ends it for nobody else
         if known.fetched_ns is None:
             raise StoreAway("the issuer's keys were never fetched")
         return known.keys[key_id].key
@@ -62,7 +64,19 @@ class JwksHttp:
         stale = known.fetched_ns is None or now_ns - known.fetched_ns > self._fresh_s * 1e9
         return stale or key_id not in known.keys
 
+    def _is_old(self, known: _Set) -> bool:
+        """Whether a key may have been withdrawn long ago; a little past its time it serves on while
+        the next set comes."""
+        age_ns = self._clock.monotonic_ns() - (known.fetched_ns or 0)
+        return age_ns > 2 * self._fresh_s * 1e9
+
     async def _fetch(self, jwks_url: str, known: _Set) -> None:
+        try:
+            await self._fetch_into(jwks_url, known)
+        finally:
+            known.fetching = None
+
+    async def _fetch_into(self, jwks_url: str, known: _Set) -> None:
         try:
             async with asyncio.timeout(self._fetch_s_max):
                 answer = await self._client.get(jwks_url)
