@@ -146,6 +146,9 @@ class Queues:
         """The predicted wait of an ask that cannot be answered in time; 0 where it may be."""
         queue = self.slow.get(target)
         if queue is None:
+            target = next(iter(self.slow), "")
+            if target and now_ns - self.slow[target].slow_ns > FRESH_NS:
+                del self.slow[target]  # else one that is never asked again would stay for good
             return 0
         if not queue.is_slow(now_ns):
             if now_ns - queue.slow_ns > FRESH_NS or queue.quick_ns > queue.slow_ns:

@@ -142,3 +142,12 @@ def test_names_are_bounded() -> None:
     for number in range(QUEUES_MAX + 10):
         queues.note_slow(f"m{number}", 1, QUICK_NS, NOW)
     assert len(queues._queues) == len(queues.slow) == QUEUES_MAX
+
+
+def test_what_was_slow_once_and_never_asked_again_is_forgotten() -> None:
+    queues = Queues()
+    for number in range(3):
+        queues.note_slow(f"m{number}", 1, 2 * QUICK_NS, NOW)
+    for _ in range(3):
+        assert queues.hopeless_ns("other", 1, NOW + FRESH_NS + MS) == 0
+    assert not queues.slow
