@@ -111,6 +111,7 @@ class ReplicasFrames:
             return answer
         second = self._second(first, ask.target, deadline)
         if second is not None:
+            ask = ask._replace(remaining_ms=max(1, int(deadline.remaining_ms())))
             again = await self._ask_one(second, kind, ask, rows, deadline)
             if answer is not None and again is not None and not again.retryable:
                 first.pass_over(ask.target, self._clock.monotonic_ns())

@@ -105,6 +105,20 @@ async def test_what_is_retryable_is_asked_once_more_elsewhere(
     assert len(two[0].asked) + len(two[1].asked) == before + 2
 
 
+async def test_a_second_try_has_the_time_that_is_left(
+    connect: Connect, two: tuple[FakeReplica, FakeReplica]
+) -> None:
+    pool = connect(*two)
+    await pool.start()
+    for each in two:
+        each.rule = named(b"busy", retryable=True)
+        each.delay_s = 0.05
+    await send(pool, limit_ms=400)
+    first, second = sorted(each.asked[0].remaining_ms for each in two)
+    assert 0 < first <= 350
+    assert second == 1000  # what the first was told: ``ask``'s own
+
+
 async def test_second_tries_stay_within_their_budget(
     connect: Connect, two: tuple[FakeReplica, FakeReplica]
 ) -> None:
