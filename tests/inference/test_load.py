@@ -147,7 +147,7 @@ async def test_what_cannot_be_loaded_is_tried_less_and_less_often(tmp_path: Path
         await until(lambda: len(builder.asked_s) == 5)
         trying.cancel()
     await house.close()
-    gaps_s = np.diff(builder.asked_s)
+    gaps_s = np.diff(builder.asked_s) + 0.001  # an event loop's timers count in milliseconds
     assert (gaps_s >= [0.02, 0.04, 0.08, 0.16]).all()
 
 
