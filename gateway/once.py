@@ -15,7 +15,8 @@ KEY_BYTES_MAX = 255
 PENDING_MS = 65_000
 """Longer than any request may take: a gateway that died in between blocks its key no longer."""
 KEPT_MS = 600_000
-_ASK_AGAIN = frozenset({401, 403, 408, 429})
+_ASK_AGAIN = frozenset({401, 403, 404, 408, 429})
+"""Not of the question: the next time the model may be served, the caller allowed."""
 
 
 class Once:

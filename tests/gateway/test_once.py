@@ -88,6 +88,15 @@ async def test_a_fault_of_ours_is_not_kept(
     assert (await ask(gateway, key, "a")).status_code == 200
 
 
+async def test_a_model_that_was_not_served_may_be_the_next_time(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    usual, replica.rule = replica.rule, lambda *_: Answer(404, b"{}")
+    assert (await ask(gateway, key, "a")).status_code == 404
+    replica.rule = usual
+    assert (await ask(gateway, key, "a")).status_code == 200
+
+
 async def test_a_refusal_of_the_question_is_kept_and_of_the_caller_is_not(
     gateway: Running, key: str
 ) -> None:
