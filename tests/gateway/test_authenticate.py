@@ -2,6 +2,7 @@ import asyncio
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contracts.problems import ProblemCode
-from gateway.adapters.jwks_http import JwksHttp
+from gateway.adapters.jwks_http import FETCH_S_MAX, JwksHttp
 from gateway.authenticate import Authenticate, credential_in
 from gateway.domain.gcra import Policy
 from gateway.domain.keys import KeyRecord, mint_key
@@ -56,12 +57,16 @@ class Jwks:
         self.keys = {"k1": RSA}
         self.page: Any = None
         """What it shows instead of its keys."""
+        self.answers = asyncio.Event()
+        """Cleared, what is asked waits."""
+        self.answers.set()
         self.app = FastAPI()
         self.app.get("/keys")(self._page)
 
     async def _page(self) -> Response:
         self.asked += 1
         await asyncio.sleep(0.01)
+        await self.answers.wait()
         if self.away:
             raise RuntimeError("away")
         return JSONResponse(self.page or self.keys_told())
@@ -89,11 +94,19 @@ def clock() -> FakeClock:
     return FakeClock(SystemClock().wall_us())
 
 
-@pytest.fixture
-async def authenticate(ring: FakeRing, jwks: Jwks, clock: FakeClock) -> AsyncIterator[Authenticate]:
+@asynccontextmanager
+async def fetching(
+    jwks: Jwks, clock: FakeClock, fetch_s_max: float = FETCH_S_MAX
+) -> AsyncIterator[JwksHttp]:
+    """What asks that issuer for its keys."""
     transport = httpx.ASGITransport(jwks.app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport) as client, TaskOwner() as tasks:
-        keys = JwksHttp(client, clock, tasks, fresh_s=300)
+        yield JwksHttp(client, clock, tasks, fresh_s=300, fetch_s_max=fetch_s_max)
+
+
+@pytest.fixture
+async def authenticate(ring: FakeRing, jwks: Jwks, clock: FakeClock) -> AsyncIterator[Authenticate]:
+    async with fetching(jwks, clock) as keys:
         yield Authenticate(ring, keys, [ISSUER], Policy(100, 60), clock)
 
 
@@ -252,24 +265,13 @@ async def test_a_key_whose_id_is_no_text_spoils_no_other(
 
 
 async def test_a_page_that_never_ends_holds_nobody_up(jwks: Jwks, clock: FakeClock) -> None:
-    asked, ended = asyncio.Event(), asyncio.Event()
-    ended.set()
-
-    async def answer(_: httpx.Request) -> httpx.Response:
-        asked.set()
-        await ended.wait()
-        return httpx.Response(200, json=jwks.keys_told())
-
-    transport = httpx.MockTransport(answer)
-    async with httpx.AsyncClient(transport=transport) as client, TaskOwner() as tasks:
-        keys = JwksHttp(client, clock, tasks, fresh_s=300, fetch_s_max=0.2)
+    async with fetching(jwks, clock, fetch_s_max=0.2) as keys:
         await keys.key(ISSUER.jwks_url, "k1")
         clock.advance_us(400_000_000)
-        asked.clear()
-        ended.clear()
+        jwks.answers.clear()
         async with asyncio.timeout(2):
             assert await keys.key(ISSUER.jwks_url, "k1"), "who needs no new key waits for nobody"
-            await asked.wait()
+            await until(lambda: jwks.asked == 2)
             with pytest.raises(KeyError):
                 await keys.key(ISSUER.jwks_url, "new")
             assert await keys.key(ISSUER.jwks_url, "k1"), "the last good key serves on"
@@ -287,24 +289,16 @@ async def test_a_key_that_was_withdrawn_long_ago_is_not_taken_once_more(
 async def test_who_leaves_ends_the_fetch_of_keys_for_nobody_else(
     jwks: Jwks, clock: FakeClock
 ) -> None:
-    asked, ended = [], asyncio.Event()
-
-    async def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
-        await ended.wait()
-        return httpx.Response(200, json=jwks.keys_told())
-
-    transport = httpx.MockTransport(answer)
-    async with httpx.AsyncClient(transport=transport) as client, TaskOwner() as tasks:
-        keys = JwksHttp(client, clock, tasks, fresh_s=300)
+    jwks.answers.clear()
+    async with fetching(jwks, clock) as keys:
         impatient = asyncio.ensure_future(keys.key(ISSUER.jwks_url, "k1"))
-        await until(lambda: len(asked) == 1)
+        await until(lambda: jwks.asked == 1)
         patient = asyncio.ensure_future(keys.key(ISSUER.jwks_url, "k1"))
         await asyncio.sleep(0)
         impatient.cancel()
-        ended.set()
+        jwks.answers.set()
         assert await patient
-        assert len(asked) == 1
+        assert jwks.asked == 1
 
 
 async def test_a_known_token_ends_when_it_expires(
