@@ -12,6 +12,8 @@ from pathlib import Path
 
 import uvicorn
 
+from registry.adapters.connection_mlflow import ARTIFACT_ROOT, create_database
+
 
 def main(folder: Path, listen_fd: int) -> None:
     """Serve the experiments and models kept in ``folder`` until told to stop."""
@@ -19,8 +21,10 @@ def main(folder: Path, listen_fd: int) -> None:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     from mlflow.server import constants
 
-    os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = f"sqlite:///{folder / 'mlflow.db'}"
-    os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = "mlflow-artifacts:/"
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    create_database(uri)  # not at somebody's first request, beside the registry's own first call
+    os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = uri
+    os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = ARTIFACT_ROOT
     os.environ[constants.ARTIFACTS_DESTINATION_ENV_VAR] = str(folder / "artifacts")
     os.environ[constants.SERVE_ARTIFACTS_ENV_VAR] = "true"
     config = uvicorn.Config("mlflow.server.fastapi_app:app", log_level="warning")

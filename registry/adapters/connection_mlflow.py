@@ -1,6 +1,7 @@
 """MLflow through its own client, in a thread of its own: importing it takes seconds."""
 
 import asyncio
+import fcntl
 import os
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -9,6 +10,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+ARTIFACT_ROOT = "mlflow-artifacts:/"
+"""Where runs keep their files that nobody gave a place: with the server, whoever asks it."""
 METRICS_ROWS_TAG = "leadline.metrics_rows"
 """Of a run: how many rows its metrics are of."""
 
@@ -38,8 +41,33 @@ class MlflowConnection:
             from mlflow import MlflowClient
 
             self.directory.mkdir(parents=True, exist_ok=True)
+            create_database(self.uri)
             self._connected = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         return self._connected
+
+
+def create_database(uri: str) -> None:
+    """Make MLflow's SQLite database, whole or not at all; leave one that is there as it is.
+
+    MLflow commits its tables one by one. Where that stops half-way, or two processes do it at
+    once, no later start can use the file, nor complete it.
+    """
+    if not uri.startswith("sqlite"):
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy import make_url
+
+    place = Path(make_url(uri).database or "")
+    new = place.with_suffix(".new")
+    lock = os.open(place.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            new.unlink(missing_ok=True)
+            SqlAlchemyStore(f"sqlite:///{new}", ARTIFACT_ROOT).engine.dispose()
+            new.rename(place)
+    finally:
+        os.close(lock)
 
 
 # No usage reports, no minutes of retries.
