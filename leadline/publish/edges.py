@@ -14,6 +14,9 @@ UNSEEN = "never seen in training"
 THRESHOLDS_MAX = 2_000
 """Splits tried an input; more are thinned evenly."""
 CATEGORIES_MAX = 200
+NULL_ROWS = 200
+"""Rows tried with a null, and with an unseen text: whether the two agree there depends on the rest
+of the row, so a few would agree by luck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,11 @@ def edge_cases(
                 base = take(rows, random.integers(0, length(rows), len(values)))
                 base[column.name] = values
                 yield EdgeCase(kind, base)
-    nulls = take(rows, np.arange(1))
-    nulls |= {c.name: _nulls(c, 1) for c in inputs if may_be_null(c)}
-    yield EdgeCase("null", nulls)
+    if nullable := [column for column in inputs if may_be_null(column)]:
+        drawn = random.integers(0, length(rows), NULL_ROWS)
+        yield EdgeCase(
+            "null", {**take(rows, drawn), **{c.name: _nulls(c, NULL_ROWS) for c in nullable}}
+        )
 
 
 def may_be_null(column: InputColumn) -> bool:
@@ -54,10 +59,10 @@ def _values(
     column: InputColumn, sample: npt.NDArray[Any], thresholds: Floats | None
 ) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     if may_be_null(column):
-        yield "null", _nulls(column, 3)
+        yield "null", _nulls(column, NULL_ROWS)
     if column.dtype == "string":
         seen = sorted({value for value in sample.tolist() if value is not None})
-        yield "unseen_category", np.array([UNSEEN, ""], dtype=object)
+        yield "unseen_category", np.array([UNSEEN, ""] * (NULL_ROWS // 2), dtype=object)
         yield "category", np.array(seen[:CATEGORIES_MAX], dtype=object)
         return
     if column.dtype == "bool":

@@ -9,7 +9,7 @@ from onnxmltools import convert_lightgbm
 from onnxmltools.convert.common.data_types import FloatTensorType
 
 from leadline.publish import graph
-from leadline.publish.original import Original, PublishError, Task
+from leadline.publish.original import Original, PublishError, Task, converting
 from leadline.publish.rows import Floats, Rows, Scores, matrix
 
 _CATEGORICAL = 1  # the lowest bit of a node's decision type
@@ -26,12 +26,13 @@ def convert_lightgbm_model(model: Any, task: Task) -> Original:
     task.check_fitted_on(booster.feature_name(), booster.num_feature())
     _check_categories(booster, task)
     exact = Booster(model_str=floor_thresholds(booster.model_to_string()))
-    converted = convert_lightgbm(
-        exact,
-        initial_types=[("input", FloatTensorType([None, len(task.inputs)]))],
-        zipmap=False,
-        target_opset=_OPSET,
-    )
+    with converting("onnxmltools"):
+        converted = convert_lightgbm(
+            exact,
+            initial_types=[("input", FloatTensorType([None, len(task.inputs)]))],
+            zipmap=False,
+            target_opset=_OPSET,
+        )
     classes = max(2, booster.num_model_per_iteration())
     output = "probabilities" if task.kind == "classification" else "variable"
     graph.keep_output(converted, output, classes if task.kind == "classification" else 1)

@@ -24,7 +24,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.pipeline import Pipeline
 
 from leadline.publish import graph
-from leadline.publish.original import NullRefusedError, Original, PublishError, Task
+from leadline.publish.original import NullRefusedError, Original, PublishError, Task, converting
 from leadline.publish.rows import Floats, Rows, Scores, matrix
 
 _TYPES: dict[str, Any] = {
@@ -54,6 +54,7 @@ def convert_sklearn_model(model: Any, task: Task) -> Original:
     by_column = _selects_by_name(model) or (
         any(c.dtype == "string" for c in task.inputs) and not task.categories
     )
+    _check_categorical_splits(model)
     if not by_column:
         task.check_fitted_on(getattr(model, "feature_names_in_", None), model.n_features_in_)
     converted = _converted(model, task, by_column)
@@ -81,6 +82,16 @@ def convert_sklearn_model(model: Any, task: Task) -> Original:
     )
 
 
+def _check_categorical_splits(model: Any) -> None:
+    last = model.steps[-1][1] if isinstance(model, Pipeline) else model
+    splits = getattr(last, "is_categorical_", None)
+    if splits is not None and np.any(splits):
+        raise PublishError(
+            f"The converter does not carry over the categorical splits of a {type(last).__name__}: "
+            "encode the text in a pipeline and fit without categorical_features."
+        )
+
+
 def _selects_by_name(model: Any) -> bool:
     """Whether it begins with a ``ColumnTransformer`` that names its columns."""
     first = model.steps[0][1] if isinstance(model, Pipeline) else model
@@ -95,7 +106,7 @@ def _converted(model: Any, task: Task, by_column: bool) -> Any:
         types = [(c.name, _TYPES[c.dtype]([None, 1])) for c in task.inputs]
     else:
         types = [("input", FloatTensorType([None, len(task.inputs)]))]
-    try:
+    with converting("skl2onnx"):
         return convert_sklearn(
             model,
             initial_types=types,
@@ -103,9 +114,6 @@ def _converted(model: Any, task: Task, by_column: bool) -> Any:
             options={id(model): {"zipmap": False}} if task.kind == "classification" else {},
             custom_conversion_functions=_converters(),
         )
-    except (RuntimeError, ValueError, NotImplementedError) as refused:
-        first = str(refused).strip().splitlines()[0]
-        raise PublishError(f"skl2onnx cannot convert this model: {first}") from None
 
 
 class _WholeNumbers:
@@ -158,6 +166,8 @@ def _score(model: Any, rows: Rows, task: Task, by_column: bool) -> Scores:
                 'encoder handle_unknown="ignore" (or "use_encoded_value").'
             ) from None
         raise
+    if scores.ndim > 2 or (task.kind == "regression" and scores.ndim == 2 and scores.shape[1] > 1):
+        raise PublishError("The model answers several questions at once: publish one for each.")
     return scores.reshape(len(scores), -1)
 
 

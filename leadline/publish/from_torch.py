@@ -9,7 +9,7 @@ import onnx
 import torch
 
 from leadline.publish import graph
-from leadline.publish.original import Original, PublishError, Task
+from leadline.publish.original import Original, PublishError, Task, converting, first_line
 from leadline.publish.rows import Rows, Scores, matrix
 
 _OPSET = 17
@@ -60,11 +60,11 @@ def _probe(module: Any, task: Task) -> int:
     try:
         with torch.inference_mode():
             answer = module(torch.from_numpy(rows))
-    except RuntimeError as refused:
+    except Exception as refused:  # a module is its author's code and may raise anything
         raise PublishError(
             f"The module does not take float32 [rows, {len(task.inputs)}], one column an input: "
-            f"{str(refused).strip().splitlines()[0]}"
-        ) from None
+            f"{first_line(refused)}"
+        ) from refused
     if not isinstance(answer, torch.Tensor) or answer.ndim != 2 or len(answer) != _PROBE_ROWS:
         raise PublishError("The module must return one tensor [rows, outputs].")
     values = answer.double().numpy()
@@ -86,7 +86,7 @@ def _export(module: Any, width: int, output: str) -> Any:
     with warnings.catch_warnings():
         # The exporter that needs no further package announces its successor at every call.
         warnings.simplefilter("ignore")
-        try:
+        with converting("torch.onnx"):
             torch.onnx.export(
                 module,
                 (torch.zeros(2, width),),
@@ -97,9 +97,6 @@ def _export(module: Any, width: int, output: str) -> Any:
                 opset_version=_OPSET,
                 dynamo=False,
             )
-        except (torch.onnx.errors.OnnxExporterError, RuntimeError) as refused:
-            first = str(refused).strip().splitlines()[0]
-            raise PublishError(f"torch.onnx cannot export this module: {first}") from None
     return onnx.load_model_from_string(buffer.getvalue())
 
 

@@ -12,7 +12,7 @@ from onnxmltools import convert_xgboost
 from onnxmltools.convert.common.data_types import FloatTensorType
 
 from leadline.publish import graph
-from leadline.publish.original import Original, PublishError, Task
+from leadline.publish.original import Original, PublishError, Task, converting
 from leadline.publish.rows import Floats, Rows, Scores, matrix
 
 _OPSET = 15
@@ -30,7 +30,7 @@ def convert_xgboost_model(model: Any, task: Task) -> Original:
             "The converter does not carry over XGBoost's own categorical splits: fit on codes "
             "(numbers) without enable_categorical, and give categories."
         )
-    with _nameless(booster):
+    with _nameless(booster), converting("onnxmltools"):
         converted = convert_xgboost(
             model,
             initial_types=[("input", FloatTensorType([None, len(task.inputs)]))],

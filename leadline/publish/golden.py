@@ -10,6 +10,7 @@ from contracts.golden import GoldenSet, GoldenTensor
 from contracts.manifest import Dtype, InputColumn
 from leadline.publish.edges import edge_cases
 from leadline.publish.graph import feeds_of
+from leadline.publish.original import PublishError
 from leadline.publish.parity import plain
 from leadline.publish.rows import Rows, Scores, length, stack, take
 
@@ -22,24 +23,25 @@ def golden_set(
     output: str,
     layout: Literal["matrix", "columns"],
     score: Callable[[Rows], Scores],
+    exported: Callable[[Rows], Scores],
     rows: Rows,
     inputs: Sequence[InputColumn],
     *,
     tolerance: float,
     input_name: str = "input",
-    takes_null: bool = True,
 ) -> GoldenSet:
-    """Rows spread evenly over the scores, then a few edge rows; ``score`` answers for them."""
+    """Rows spread evenly over the scores, then a few edge rows; ``score`` answers for them.
+
+    Raises ``PublishError`` where the export does not: no replica would load it.
+    """
     few = take(rows, np.arange(min(length(rows), 5_000)))
     order = np.argsort(score(few)[:, -1], kind="stable")
     chosen = order[np.linspace(0, len(order) - 1, min(REAL_ROWS, len(order))).astype(int)]
-    edges = [
-        take(case.rows, slice(0, 1))
-        for case in edge_cases(few, inputs, {})
-        if takes_null or case.kind != "null"
-    ]
+    edges = [take(case.rows, slice(0, 1)) for case in edge_cases(few, inputs, {})]
     picked = stack([take(few, np.unique(chosen)), *edges[-EDGE_ROWS:]])
     answers = score(picked).astype(np.float32)
+    if far := int((~np.isclose(exported(picked), answers, 0, tolerance, equal_nan=True)).sum()):
+        raise PublishError(f"The export answers {far} of the golden rows otherwise.")
     feeds = feeds_of(picked, inputs, layout, input_name)
     return GoldenSet(
         rows=length(picked),

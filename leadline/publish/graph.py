@@ -77,6 +77,7 @@ def keep_output(model: Any, name: str, width: int) -> None:
             if name == "probabilities"
             else 'The model tells classes apart: is it task="classification"?'
         )
+    _as_float32(graph, name)
     graph.name = "model"  # converters draw a name, which would make every export another content
     needed, kept = {name}, []
     for node in reversed(graph.node):
@@ -91,6 +92,18 @@ def keep_output(model: Any, name: str, width: int) -> None:
     del graph.initializer[:]
     graph.initializer.extend(constants)
     del graph.value_info[:]
+
+
+def _as_float32(graph: Any, name: str) -> None:
+    """A graph of doubles gives doubles; what is served is single floats."""
+    declared = {one.name: one.type.tensor_type.elem_type for one in graph.output}
+    if declared.get(name) != TensorProto.DOUBLE:
+        return
+    wide = f"{name}/float64"
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [wide if each == name else each for each in names]
+    graph.node.append(helper.make_node("Cast", [wide], [name], to=TensorProto.FLOAT))
 
 
 def floor_splits(model: Any, thresholds: Mapping[int, Floats]) -> None:

@@ -1,6 +1,7 @@
 """A fitted model, as publishing sees it: something that scores rows, and its ONNX graph."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,6 +17,26 @@ class PublishError(click.ClickException):
 
 class NullRefusedError(Exception):
     """The original model does not take null."""
+
+
+@contextmanager
+def converting(by: str) -> Iterator[None]:
+    """What a converter raises becomes a ``PublishError``: converters share no exception class, and
+    meet what they do not know as a missing key or attribute as often as they refuse it."""
+    try:
+        yield
+    except PublishError:
+        raise
+    except Exception as refused:
+        raise PublishError(f"{by} cannot convert this model: {first_line(refused)}") from refused
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a library says, in a line; a bare key or nothing gets its kind's name."""
+    said = str(error).strip().splitlines()
+    if not said or isinstance(error, KeyError):
+        return f"{type(error).__name__} {said[0] if said else ''}".strip()
+    return said[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,20 @@ from pydantic import BaseModel, ConfigDict
 
 from contracts.manifest import InputColumn
 from leadline.publish.edges import EdgeCase, edge_cases
-from leadline.publish.original import NullRefusedError, Original, PublishError
+from leadline.publish.original import NullRefusedError, Original, PublishError, first_line
 from leadline.publish.rows import Floats, Rows, Scores, length, take
 
 REAL_ROWS_MAX = 20_000
 WORST = 10
+_UNSEEN = "unseen_category"
+_OF_NULLS = frozenset({"null", _UNSEEN})
+_CURES = {
+    "null": " The converter does not carry over how the model treats null: give the inputs "
+    'on_missing="default" (with a default) or "fail".',
+    _UNSEEN: " With categories such a text becomes a null: publish a pipeline that encodes the "
+    'text itself, by OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1) or '
+    'OneHotEncoder(handle_unknown="ignore").',
+}
 
 
 class _Frozen(BaseModel):
@@ -79,9 +88,8 @@ def compare(
     worst: list[WorstRow] = []
     refused = set()
     for case in cases:
-        try:
-            truth = original.score(case.rows)
-        except NullRefusedError:
+        truth = _asked(original, case)
+        if truth is None:
             refused.add(case.kind)
             continue
         answer = exported(case.rows)
@@ -102,6 +110,27 @@ def compare(
     )
 
 
+def _asked(original: Original, case: EdgeCase) -> Scores | None:
+    """The original's answers, or None where it takes no null. Raises ``PublishError``."""
+    try:
+        truth = original.score(case.rows)
+    except PublishError:
+        raise
+    except NullRefusedError:
+        truth = None
+    except Exception as failed:  # the model is its author's code and may raise anything
+        raise PublishError(
+            f"The original model fails on a {case.kind} row: {first_line(failed)}"
+        ) from failed
+    finite = truth is not None and bool(np.isfinite(truth).all())
+    if case.kind == "real" and not finite:
+        raise PublishError(
+            "The model has no answer to some of the validation rows: do they hold nulls, and was "
+            "it fitted without any?"
+        )
+    return truth if finite or case.kind not in _OF_NULLS else None
+
+
 def _summed(parts: Sequence[tuple[Floats, int]]) -> KindReport:
     return KindReport(
         rows=sum(len(difference) for difference, _ in parts),
@@ -118,14 +147,13 @@ def refuse_unless_it_holds(report: ParityReport) -> None:
             "The original model does not take null, but some of its inputs may be null when "
             'served: give those inputs on_missing="default" (with a default) or "fail".'
         )
+    if _UNSEEN in report.null_refused:
+        raise PublishError(
+            f"The original model has no answer to a text that it never saw.{_CURES[_UNSEEN]}"
+        )
     if not report.holds:
         row = report.worst[0]
-        cure = (
-            " The converter does not carry over how the model treats null: give the inputs "
-            'on_missing="default" (with a default) or "fail".'
-            if row.kind == "null"
-            else ""
-        )
+        cure = _CURES.get(row.kind, "")
         raise PublishError(
             f"The export differs from the original by {report.max_abs_difference:.3g} "
             f"(tolerance {report.tolerance:g}); worst on a {row.kind} row: original "

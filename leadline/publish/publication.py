@@ -7,7 +7,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import onnx
-from pydantic import ValidationError
 
 from contracts.manifest import (
     InputColumn,
@@ -22,8 +21,11 @@ from leadline.publish.convert import original_of
 from leadline.publish.described import (
     check_classes,
     check_inputs,
+    check_one_a_row,
     described_rows,
     labels_of,
+    plain_parameters,
+    told_in_words,
 )
 from leadline.publish.golden import golden_set
 from leadline.publish.metrics import metric_of
@@ -34,8 +36,11 @@ from leadline.publish.rows import Floats, Rows
 from monitor.domain.baseline import Validation, build_profile
 
 TOLERANCE = 1e-5
-"""Largest difference of a probability; single precision sums of a hundred trees stay 30 times
-below it. Regression values may need a larger one, in their unit."""
+"""Largest difference of a probability, or of a value in standard deviations of the labels; single
+precision sums of a hundred trees stay 30 times below it."""
+SINGLE = 1e-6
+"""Added for values, as a share of the largest label: single precision has seven digits, also of
+values that lie far from zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,9 @@ class Publication:
     categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """By text input, the values in the order of the codes that the model was fitted on; needed
     where the model takes numbers (LightGBM, XGBoost, PyTorch)."""
-    tolerance: float = TOLERANCE
+    tolerance: float | None = None
+    """Largest difference between export and original: of a probability (1e-5 unless given), or of
+    a value in its unit (unless given: 1e-5 standard deviations and 1e-6 of the largest label)."""
     precision: Literal["float32", "int8"] = "float32"
     report_int8: bool = False
     """Also say what int8 would bring and cost (``int8.json``); serve float32 all the same."""
@@ -91,16 +98,21 @@ def build(publication: Publication) -> Bundle:
     """Convert, verify, profile. Raises ``PublishError`` when the export is not the original."""
     inputs = publication.inputs
     check_inputs(inputs, publication.categories)
+    draft = _draft(publication)
     sample = described_rows("sample", publication.sample, inputs)
     validation = described_rows("validation", publication.validation, inputs)
     labels = labels_of(publication.labels, validation)
+    check_one_a_row("sample_labels", publication.sample_labels, sample)
+    check_one_a_row("sample_event_us", publication.sample_event_us, sample)
+    check_one_a_row("validation_event_us", publication.validation_event_us, validation)
     original = original_of(
         publication.model, Task(publication.task, inputs, publication.categories)
     )
     content = _serialized(original)
     runner = graph.Runner(content, inputs, original.layout)
     check_classes(publication.task, publication.post_processing, labels, runner.width)
-    report = _verified(publication, original, runner, validation)
+    tolerance = _tolerance(publication, labels)
+    report = _verified(publication, original, runner, validation, tolerance)
     files = {"model.onnx": content, "parity.json": report.model_dump_json(indent=1).encode()}
     if publication.precision == "int8" or publication.report_int8:
         files |= _int8(publication, original, content, sample, validation, labels)
@@ -110,19 +122,23 @@ def build(publication: Publication) -> Bundle:
         original.output,
         original.layout,
         runner.score if publication.precision == "int8" else original.score,
+        runner.score,
         validation,
         inputs,
-        tolerance=max(1e-4, publication.tolerance),
+        tolerance=max(1e-4, tolerance),
         input_name=runner.input_name,
-        takes_null=not report.null_refused,
     )
     files["golden.json"] = golden.model_dump_json().encode()
     files["baseline.json"] = _baseline(publication, runner, sample, validation, labels).encode()
-    try:
-        return Bundle(_manifest(publication, original, runner, files), files)
-    except ValidationError as wrong:
-        said = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in wrong.errors()]
-        raise PublishError("; ".join(each.removeprefix(": ") for each in said)) from None
+    return Bundle(_finished(publication, draft, original, runner, files), files)
+
+
+def _tolerance(publication: Publication, labels: Floats) -> float:
+    if publication.tolerance is not None:
+        return publication.tolerance
+    if publication.task == "classification":
+        return TOLERANCE
+    return float(TOLERANCE * labels.std() + SINGLE * np.abs(labels).max()) or TOLERANCE
 
 
 def _int8(
@@ -175,7 +191,11 @@ def _serialized(original: Original) -> bytes:
 
 
 def _verified(
-    publication: Publication, original: Original, runner: graph.Runner, rows: Rows
+    publication: Publication,
+    original: Original,
+    runner: graph.Runner,
+    rows: Rows,
+    tolerance: float,
 ) -> ParityReport:
     threshold = publication.post_processing.threshold
     report = compare(
@@ -183,7 +203,7 @@ def _verified(
         runner.score,
         rows,
         publication.inputs,
-        tolerance=publication.tolerance,
+        tolerance=tolerance,
         threshold=None if threshold is None else threshold.value,
     )
     refuse_unless_it_holds(report)
@@ -229,41 +249,55 @@ def _trained_scores(
     return scored
 
 
-def _manifest(
-    publication: Publication, original: Original, runner: graph.Runner, files: dict[str, bytes]
+def _draft(publication: Publication) -> Manifest:
+    """What does not hang on the model, so that what is wrong with it is told before the work."""
+    serving, training = publication.serving, publication.training
+    if not isinstance(training, TrainingMetadata):
+        raise PublishError("training is a TrainingMetadata(dataset_name=…, …): lineage is needed.")
+    with told_in_words():
+        return Manifest(
+            model=publication.name,
+            task=publication.task,
+            feature_service=serving.feature_service,
+            feature_service_json=serving.feature_service_json,
+            feature_fingerprint=serving.feature_fingerprint,
+            entity_keys=serving.entity_keys,
+            request_fields=dict(serving.request_fields),
+            inputs=tuple(publication.inputs),
+            unit_key=serving.unit_key,
+            tensors=Tensors(layout="columns"),
+            cache_ttl_s=serving.cache_ttl_s,
+            rows_per_batch_max=serving.rows_per_batch_max,
+            precision=publication.precision,
+            training=training,
+        )
+
+
+def _finished(
+    publication: Publication,
+    draft: Manifest,
+    original: Original,
+    runner: graph.Runner,
+    files: dict[str, bytes],
 ) -> Manifest:
-    serving = publication.serving
-    classification = publication.task == "classification"
-    training = publication.training
-    merged = {**_plain_parameters(original.hyperparameters), **training.hyperparameters}
-    return Manifest(
-        model=publication.name,
-        task=publication.task,
-        feature_service=serving.feature_service,
-        feature_service_json=serving.feature_service_json,
-        feature_fingerprint=serving.feature_fingerprint,
-        entity_keys=serving.entity_keys,
-        request_fields=dict(serving.request_fields),
-        inputs=tuple(publication.inputs),
-        unit_key=serving.unit_key,
-        tensors=Tensors(
-            layout=original.layout,
-            input=runner.input_name if original.layout == "matrix" else "input",
-            probability=original.output if classification else None,
-            value=None if classification else original.output,
-        ),
-        post_processing=publication.post_processing,
-        cache_ttl_s=serving.cache_ttl_s,
-        rows_per_batch_max=serving.rows_per_batch_max,
-        precision=publication.precision,
-        files=entries(files),
-        training=training.model_copy(update={"hyperparameters": merged}),
+    """The draft with its graph, its files, and the hyperparameters that the model knows of."""
+    assert draft.training is not None
+    classification = draft.task == "classification"
+    tensors = Tensors(
+        layout=original.layout,
+        input=runner.input_name if original.layout == "matrix" else "input",
+        probability=original.output if classification else None,
+        value=None if classification else original.output,
     )
-
-
-def _plain_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Hyperparameters as JSON has them; an object (an estimator in a pipeline) by its text."""
-    return {
-        name: value if isinstance(value, bool | int | float | str) else str(value)
-        for name, value in parameters.items()
-    }
+    merged = {**original.hyperparameters, **draft.training.hyperparameters}
+    training = draft.training.model_copy(update={"hyperparameters": plain_parameters(merged)})
+    with told_in_words():
+        return Manifest(
+            **{
+                **dict(draft),
+                "post_processing": publication.post_processing,
+                "tensors": tensors,
+                "files": entries(files),
+                "training": training,
+            }
+        )

@@ -70,8 +70,10 @@ def matrix(
 
 def _names(frame: Any) -> list[str]:
     """Column names of Arrow (``column_names``), pandas and polars (``columns``), or a mapping."""
-    if isinstance(frame, np.ndarray):
+    if isinstance(frame, np.ndarray | list | tuple):
         raise ValueError("an array's columns have no names: give a data frame or {name: values}")
+    if frame is None:
+        raise ValueError("there is none: give a data frame or {name: values}")
     for attribute in ("column_names", "columns"):
         if hasattr(frame, attribute):
             return list(getattr(frame, attribute))

@@ -124,3 +124,11 @@ def test_other_objectives_export_too(objective: str) -> None:
         original, runner.score, flowers().held_back().rows, INPUTS, tolerance=1e-4, threshold=None
     )
     assert report.holds, report.worst[0]
+
+
+def test_an_objective_that_the_converter_does_not_know_is_named() -> None:
+    seen = flowers().train()
+    made = lightgbm.LGBMRegressor(n_estimators=3, verbose=-1, n_jobs=1, objective="mape")
+    made.fit(seen.matrix(), seen.rows["length"])
+    with pytest.raises(PublishError, match=r"onnxmltools cannot convert this model: .*mape"):
+        original_of(made, Task("regression", INPUTS, TASK.categories))

@@ -3,6 +3,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     GradientBoostingClassifier,
@@ -16,6 +17,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
 from leadline.publish.convert import original_of
+from leadline.publish.edges import NULL_ROWS
 from leadline.publish.graph import Runner, serialized
 from leadline.publish.original import PublishError, Task
 from leadline.publish.parity import ParityReport, compare, refuse_unless_it_holds
@@ -66,7 +68,7 @@ def test_a_pipeline_that_encodes_text_takes_the_text_itself_when_served() -> Non
     original = original_of(model, BY_COLUMN)
     report = _report(model, BY_COLUMN, nulls=False)
     assert original.layout == "columns"
-    assert report.kinds["unseen_category"].rows == 2
+    assert report.kinds["unseen_category"].rows == NULL_ROWS
     assert report.holds, report.worst[0]
 
 
@@ -174,3 +176,83 @@ def test_the_other_task_is_suggested(model: Any, kind: Any, said: str) -> None:
 def test_a_model_that_is_not_fitted_is_told_so(model: Any) -> None:
     with pytest.raises(PublishError, match="not fitted yet"):
         original_of(model, NUMERIC)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_text_never_seen_that_export_and_original_treat_otherwise_is_caught(seed: int) -> None:
+    """A forest sends the null that it becomes to the larger child, its graph to the right one."""
+    seen = flowers(nulls=False).train()
+    model = RandomForestClassifier(20, max_depth=6, random_state=seed)
+    model.fit(seen.matrix(), seen.labels)
+    inputs = [*NEVER_NULL, INPUTS[3]]
+    with pytest.raises(PublishError, match=r"worst on a unseen_category row.*encodes the text"):
+        refuse_unless_it_holds(
+            _report(model, Task("classification", inputs, {"colour": COLOURS}), nulls=False)
+        )
+
+
+def test_a_model_with_no_answer_to_a_text_never_seen_is_refused() -> None:
+    seen = flowers(nulls=False).train()
+    model = LogisticRegression().fit(seen.matrix(), seen.labels)
+    task = Task("classification", [*NEVER_NULL, INPUTS[3]], {"colour": COLOURS})
+    with pytest.raises(PublishError, match="no answer to a text that it never saw"):
+        refuse_unless_it_holds(_report(model, task, nulls=False))
+
+
+def test_validation_rows_that_the_model_cannot_take_are_told() -> None:
+    seen = flowers(nulls=False).train()
+    model = LogisticRegression().fit(seen.matrix(text=False), seen.labels)
+    with pytest.raises(PublishError, match="no answer to some of the validation rows"):
+        _report(model, FILLED, nulls=True)
+
+
+def test_no_null_is_reported_where_none_can_come() -> None:
+    seen = flowers(nulls=False).train()
+    model = LogisticRegression().fit(seen.matrix(text=False), seen.labels)
+    assert "null" not in _report(model, FILLED, nulls=False).kinds
+
+
+def test_a_pipeline_of_doubles_answers_in_single_floats() -> None:
+    seen = flowers(nulls=False).train()
+    inputs = [column.model_copy(update={"dtype": "float64"}) for column in NEVER_NULL]
+    names = [column.name for column in inputs]
+    model = make_pipeline(
+        ColumnTransformer([("numbers", StandardScaler(), names)]), LogisticRegression()
+    )
+    model.fit(pd.DataFrame(dict(seen.rows))[names].astype("float64"), seen.labels)
+    task = Task("classification", inputs, {})
+    original = original_of(model, task)
+    runner = Runner(serialized(original.graph), inputs, original.layout)
+    rows = {
+        name: values.astype("float64")
+        for name, values in flowers(nulls=False).held_back().rows.items()
+        if name in names
+    }
+    report = compare(original, runner.score, rows, inputs, tolerance=1e-6, threshold=0.5)
+    assert report.holds, report.worst[0]
+
+
+@pytest.mark.parametrize("asked", ["values", "classes"])
+def test_a_model_of_several_answers_is_refused(asked: str) -> None:
+    seen = flowers(nulls=False).train()
+    twice = pd.DataFrame({"one": seen.labels, "other": 1 - seen.labels}).to_numpy()
+    model = Ridge() if asked == "values" else RandomForestClassifier(3)
+    model.fit(seen.matrix(text=False), twice)
+    with pytest.raises(PublishError):
+        _report(model, Task("regression", NEVER_NULL, {}) if asked == "values" else FILLED)
+
+
+def test_categorical_splits_of_a_histogram_booster_are_refused_with_the_cure() -> None:
+    seen = flowers().train()
+    model = HistGradientBoostingClassifier(max_iter=3, categorical_features=[3])
+    model.fit(seen.matrix(), seen.labels)
+    with pytest.raises(PublishError, match="fit without categorical_features"):
+        original_of(model, Task("classification", INPUTS, {"colour": COLOURS}))
+
+
+def test_what_a_converter_does_not_know_is_told_in_a_sentence() -> None:
+    seen = flowers(nulls=False).train()
+    model = CalibratedClassifierCV(LogisticRegression(), method="temperature", cv=2)
+    model.fit(seen.matrix(text=False), seen.labels)
+    with pytest.raises(PublishError, match=r"skl2onnx cannot convert this model: .+"):
+        original_of(model, FILLED)

@@ -5,7 +5,7 @@ import pytest
 from leadline.publish.convert import original_of
 from leadline.publish.graph import Runner, serialized
 from leadline.publish.original import PublishError, Task
-from leadline.publish.parity import compare
+from leadline.publish.parity import compare, refuse_unless_it_holds
 from tests.leadline.publish.flowers import COLOURS, INPUTS, NUMBERS, flowers
 
 torch = pytest.importorskip("torch", reason="PyTorch is an optional framework")
@@ -52,3 +52,21 @@ def test_text_reaches_a_module_as_its_code() -> None:
 def test_logits_are_refused_with_the_layer_to_add() -> None:
     with pytest.raises(PublishError, match=r"torch\.nn\.Sigmoid"):
         original_of(_net(outputs=3), NUMERIC)
+
+
+def test_a_module_that_takes_something_else_is_told_what_is_given() -> None:
+    class ByName(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def forward(self, rows: Any) -> Any:
+            return rows["length"]
+
+    with pytest.raises(PublishError, match=r"does not take float32 \[rows, 3\]"):
+        original_of(ByName(), NUMERIC)
+
+
+def test_a_module_whose_answer_to_a_null_is_none_is_refused_where_null_may_come() -> None:
+    original = original_of(_net(torch.nn.Sigmoid()), Task("classification", NUMBERS, {}))
+    runner = Runner(serialized(original.graph), NUMBERS, original.layout)
+    rows = flowers(nulls=False).held_back().rows
+    report = compare(original, runner.score, rows, NUMBERS, tolerance=1e-5, threshold=None)
+    with pytest.raises(PublishError, match="does not take null"):
+        refuse_unless_it_holds(report)

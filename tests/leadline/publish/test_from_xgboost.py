@@ -57,3 +57,10 @@ def test_splits_by_xgboosts_own_categories_are_refused() -> None:
     model = xgboost.XGBClassifier(n_estimators=3, n_jobs=1, enable_categorical=True)
     with pytest.raises(PublishError, match="fit on codes"):
         original_of(model.fit(frame, seen.labels), TASK)
+
+
+def test_a_linear_booster_is_refused_in_a_sentence() -> None:
+    seen = flowers().train()
+    model = xgboost.XGBClassifier(n_estimators=3, n_jobs=1, booster="gblinear")
+    with pytest.raises(PublishError, match="onnxmltools cannot convert this model: KeyError"):
+        original_of(model.fit(seen.matrix(), seen.labels), TASK)

@@ -128,7 +128,7 @@ def test_post_processing_that_a_task_cannot_do_is_refused(publication: Publicati
 
 
 def test_labels_that_are_not_one_a_row_are_refused(publication: Publication) -> None:
-    with pytest.raises(PublishError, match="500 validation rows have 3 labels"):
+    with pytest.raises(PublishError, match=r"500 validation rows have labels of the shape \(3,\)"):
         build(replace(publication, labels=[0, 1, 0]))
 
 
@@ -156,13 +156,21 @@ def test_a_bundle_is_written_as_files(bundle: Bundle, tmp_path: Any) -> None:
         ({"labels": ["yes"] * 500}, "labels are numbers"),
         ({"labels": np.full(500, np.nan)}, "some are null"),
         ({"labels": np.repeat([1, 2], 250)}, "their labels are 0 to 1, .* but 1, 2 are given"),
-        ({"labels": np.zeros((500, 2))}, "500 validation rows have 1000 labels"),
+        ({"labels": np.zeros((500, 2))}, r"shape \(500, 2\)"),
         ({"post_processing": PostProcessing(labels=("a", "b", "c"))}, "3 names .* for 2 classes"),
         ({"sample": np.zeros((10, 4))}, "sample: an array's columns have no names"),
         ({"validation": take(flowers().rows, slice(0, 0)), "labels": []}, "there are no rows"),
         ({"categories": {}}, "colour is text: give categories"),
         ({"inputs": ("length", "width")}, r"inputs are InputColumn\("),
-        ({"name": "My model"}, "model: String should match"),
+        ({"name": "My model"}, "a model's name begins with a small letter"),
+        ({"name": 5}, "a model's name begins with a small letter"),
+        ({"task": "ranking"}, "task: Input should be 'classification'"),
+        ({"training": None}, r"training is a TrainingMetadata\("),
+        ({"inputs": ()}, "inputs is empty"),
+        ({"sample": None}, "sample: there is none"),
+        ({"sample_labels": [1, 0]}, r"sample_labels: 1500 rows, but the shape is \(2,\)"),
+        ({"validation_event_us": ["2013"] * 500}, "validation_event_us: not int µs UTC"),
+        ({"post_processing": PostProcessing(labels=("a", "a"))}, "have the same name"),
         ({"model": lightgbm.LGBMClassifier()}, "This LGBMClassifier is not fitted"),
         ({"task": "regression"}, 'is it task="classification"'),
     ],
@@ -180,3 +188,34 @@ def test_a_default_that_is_none_is_told_before_anything_is_converted(
     wrong = INPUTS[0].model_copy(update={"on_missing": "default"})
     with pytest.raises(PublishError, match=r"The input length: .* needs a default"):
         build(replace(publication, inputs=(wrong, *INPUTS[1:])))
+
+
+def test_hyperparameters_of_any_kind_reach_the_manifest_as_json(publication: Publication) -> None:
+    given = {"rate": np.float32(0.5), "depths": (1, np.int64(2)), "own": object, "no": np.nan}
+    training = TRAINING.model_copy(update={"hyperparameters": given})
+    bundle = build(replace(publication, training=training))
+    wired = Manifest.model_validate_json(bundle.manifest.model_dump_json()).training
+    assert wired is not None
+    assert wired.hyperparameters.items() >= {
+        "rate": 0.5, "depths": [1, 2], "own": "<class 'object'>", "no": "nan",
+    }.items()  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e5])
+def test_the_unit_of_a_value_makes_its_export_neither_right_nor_wrong(
+    publication: Publication, unit: float
+) -> None:
+    seen, unseen = flowers().train(), flowers().held_back()
+    model = lightgbm.LGBMRegressor(n_estimators=20, verbose=-1, n_jobs=1)
+    model.fit(seen.matrix(), (seen.rows["length"] + 30) * unit, categorical_feature=[3])
+    values = (unseen.rows["length"] + 30) * unit
+    priced = replace(
+        publication,
+        model=model,
+        task="regression",
+        labels=values,
+        sample_labels=None,
+        post_processing=PostProcessing(),
+    )
+    report = ParityReport.model_validate_json(build(priced).files["parity.json"])
+    assert report.max_abs_difference < report.tolerance < 1e-4 * float(np.std(values))
