@@ -1,6 +1,8 @@
 """``leadline publish``."""
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -9,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from contracts.fillable import unfillable
+from contracts.manifest import NAME, NAME_RULE
 from leadline.client import Client
 from leadline.state import StateDir, state_option
 
@@ -60,11 +63,17 @@ def publish(
     runs:/RUN/NAME    what an MLflow run logged under NAME: an ONNX model or a bundle (with --name);
                       the registry reads it, nothing is converted here
     """
+    _check_options(source, mlflow_run, precision, name, training, manifest)
     if source.startswith(RUN):
         adopted = _from_run(state, source, name, manifest, dry_run)
         click.echo(json.dumps(adopted) if as_json else _said(adopted))
         return
-    bundle = _bundle(state, source, mlflow_run, tracking_uri, precision, name, training)
+    if not dry_run:
+        Client.from_state(state).close()  # no platform is told before the work, not after it
+    with Console(stderr=True).status(f"reading {source}") as status:
+        bundle = _bundle(
+            state, source, mlflow_run, tracking_uri, precision, name, training, status.update
+        )
     if faults := unfillable(bundle.manifest):
         raise click.ClickException("\n  ".join(["Inputs that nothing could fill:", *faults]))
     if out is not None:
@@ -113,6 +122,7 @@ def _bundle(
     precision: Literal["float32", "int8"] | None,
     name: str | None,
     training: Path | None,
+    say: Callable[[str], None],
 ) -> "Bundle":
     from leadline.publish import sources  # imports ONNX and the converters
     from leadline.publish.from_mlflow import open_run
@@ -127,7 +137,31 @@ def _bundle(
     run = None
     if mlflow_run is not None:
         run = open_run(mlflow_run, tracking_uri or _tracking(state))
-    return sources.from_module(source, run, precision)
+    return sources.from_module(source, run, precision, say)
+
+
+def _check_options(
+    source: str,
+    mlflow_run: str | None,
+    precision: str | None,
+    name: str | None,
+    training: Path | None,
+    manifest: Path | None,
+) -> None:
+    """Raises ``UsageError`` for an option that this kind of SOURCE would not heed."""
+    of_run, of_onnx = source.startswith(RUN), source.endswith(".onnx")
+    of_code = not of_run and not of_onnx and not Path(source).is_dir()
+    unheeded = {
+        "--mlflow-run": mlflow_run is not None and not of_code,
+        "--precision": precision is not None and not of_code,
+        "--name": name is not None and not (of_onnx or of_run),
+        "--training": training is not None and not of_onnx,
+        "--manifest": manifest is not None and not of_run,
+    }
+    if ignored := [option for option, is_so in unheeded.items() if is_so]:
+        raise click.UsageError(f"{', '.join(ignored)} does not go with {source}.")
+    if name is not None and not re.fullmatch(NAME, name):
+        raise click.UsageError(f"--name {name}: {NAME_RULE}.")
 
 
 def _tracking(state: StateDir) -> str:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from contracts.fillable import policy_fault
-from contracts.manifest import InputColumn, PostProcessing
+from contracts.manifest import NAME_RULE, InputColumn, PostProcessing
 from leadline.publish.original import PublishError
 from leadline.publish.rows import Rows, length, rows_of
 
@@ -95,7 +95,7 @@ def told_in_words() -> Iterator[None]:
 
 def _in_words(place: Sequence[int | str], said: str) -> str:
     if place == ("model",):
-        return "name: a model's name begins with a small letter; a-z, 0-9 and _ follow, 62 at most"
+        return f"name: {NAME_RULE}"
     said = said.removeprefix("Value error, ")
     return f"{'.'.join(map(str, place))}: {said}".removeprefix(": ")
 

@@ -1,6 +1,6 @@
 """From a fitted model and what its author says of it to a bundle that can be served and judged."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -94,8 +94,9 @@ class Publication:
     """int8 that is worse by more than this, in its metric's unit, is refused."""
 
 
-def build(publication: Publication) -> Bundle:
-    """Convert, verify, profile. Raises ``PublishError`` when the export is not the original."""
+def build(publication: Publication, say: Callable[[str], None] = lambda _: None) -> Bundle:
+    """Convert, verify, profile; ``say`` is told each step that may take long. Raises
+    ``PublishError`` when the export is not the original."""
     inputs = publication.inputs
     check_inputs(inputs, publication.categories)
     draft = _draft(publication)
@@ -105,6 +106,7 @@ def build(publication: Publication) -> Bundle:
     check_one_a_row("sample_labels", publication.sample_labels, sample)
     check_one_a_row("sample_event_us", publication.sample_event_us, sample)
     check_one_a_row("validation_event_us", publication.validation_event_us, validation)
+    say("converting to ONNX")
     original = original_of(
         publication.model, Task(publication.task, inputs, publication.categories)
     )
@@ -112,9 +114,11 @@ def build(publication: Publication) -> Bundle:
     runner = graph.Runner(content, inputs, original.layout)
     check_classes(publication.task, publication.post_processing, labels, runner.width)
     tolerance = _tolerance(publication, labels)
+    say("comparing the export with the original")
     report = _verified(publication, original, runner, validation, tolerance)
     files = {"model.onnx": content, "parity.json": report.model_dump_json(indent=1).encode()}
     if publication.precision == "int8" or publication.report_int8:
+        say("quantizing and measuring int8")
         files |= _int8(publication, original, content, sample, validation, labels)
         if publication.precision == "int8":
             runner = graph.Runner(files["model.onnx"], inputs, original.layout)
@@ -129,6 +133,7 @@ def build(publication: Publication) -> Bundle:
         input_name=runner.input_name,
     )
     files["golden.json"] = golden.model_dump_json().encode()
+    say("profiling the training rows")
     files["baseline.json"] = _baseline(publication, runner, sample, validation, labels).encode()
     return Bundle(_finished(publication, draft, original, runner, files), files)
 

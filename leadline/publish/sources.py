@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +24,10 @@ ENTRY = "publication"
 
 
 def from_module(
-    name: str, run: Run | None = None, precision: Literal["float32", "int8"] | None = None
+    name: str,
+    run: Run | None = None,
+    precision: Literal["float32", "int8"] | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
     """Build what a module (a dotted name or a ``.py`` file) calls ``publication``: a
     ``Publication``, or a function that makes one, which is given the MLflow run if it takes one.
@@ -39,7 +43,7 @@ def from_module(
             f"{name} defines no {ENTRY!r} that is a leadline.publish.Publication, or a function "
             "that returns one."
         )
-    return build(made if precision is None else replace(made, precision=precision))
+    return build(made if precision is None else replace(made, precision=precision), say)
 
 
 def from_folder(folder: Path) -> Bundle:

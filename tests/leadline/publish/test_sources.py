@@ -145,3 +145,39 @@ def test_what_nothing_can_be_published_from_is_said_to_be_that(source: str, tmp_
 def test_an_onnx_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(PublishError, match="There is no file"):
         from_onnx(tmp_path / "none.onnx", "m", tmp_path / "t.json")
+
+
+@pytest.mark.parametrize(
+    ("source", "option", "value", "said"),
+    [
+        ("m.py", "--name", "other", "--name does not go with m.py"),
+        ("m.onnx", "--precision", "int8", "--precision does not go with m.onnx"),
+        (".", "--mlflow-run", "1", "--mlflow-run does not go with ."),
+        ("m.onnx", "--name", "team/churn", "--name team/churn: a model's name begins with"),
+        ("runs:/1/model", "--name", "Churn", "--name Churn: a model's name begins with"),
+    ],
+)
+def test_an_option_that_would_not_be_heeded_is_refused(
+    source: str, option: str, value: str, said: str
+) -> None:
+    told = CliRunner().invoke(command, [source, option, value, "--dry-run"])
+    assert told.exit_code == 2
+    assert said in told.output
+
+
+def test_no_platform_is_told_before_the_work(tmp_path: Path) -> None:
+    file = tmp_path / "slow.py"
+    file.write_text("raise AssertionError('the work')")
+    told = CliRunner().invoke(command, [str(file), "--state", str(tmp_path / "none")])
+    assert told.exit_code == 1
+    assert "No platform has been started" in told.output
+
+
+def test_each_long_step_is_told(spec: Path) -> None:
+    told: list[str] = []
+    from_module(str(spec), say=told.append)
+    assert told == [
+        "converting to ONNX",
+        "comparing the export with the original",
+        "profiling the training rows",
+    ]
