@@ -15,7 +15,7 @@ _TAKES: dict[str, type | tuple[type, ...]] = {
 
 
 def unfillable(manifest: Manifest, service: Mapping[str, Any] | None = None) -> list[str]:
-    """A sentence for every input that nothing fills, or not with what it takes.
+    """A sentence for every input that nothing fills, or not with what it takes; the unit too.
 
     ``service`` is the compiled feature service's canonical JSON; by default the manifest's own.
     """
@@ -23,7 +23,11 @@ def unfillable(manifest: Manifest, service: Mapping[str, Any] | None = None) -> 
         given = _given(manifest, service or manifest.feature_service_json)
     except (KeyError, TypeError, AttributeError):
         return ["feature_service_json is no compiled feature service"]
-    faults = []
+    faults = [
+        f"unit_key: {name} is no entity key and no request field: rows without it would be one unit"
+        for name in manifest.unit_key
+        if manifest.task != "raw" and f"request:{name}" not in given
+    ]
     for column in manifest.inputs:
         if column.source not in given:
             faults.append(f"{column.name}: {_nothing_gives(column, manifest)}")

@@ -107,3 +107,10 @@ def test_a_fitting_stand_in_is_taken(policy: dict[str, Any]) -> None:
 def test_a_service_that_was_not_compiled_is_a_fault(service: dict[str, Any]) -> None:
     manifest = _manifest({"source": "stats:mean"}, feature_service_json={"name": "s", **service})
     assert unfillable(manifest) == ["feature_service_json is no compiled feature service"]
+
+
+def test_a_unit_that_an_instance_need_not_bring_is_told() -> None:
+    for known in ("account", "plan", "at"):
+        assert unfillable(_manifest({"source": "request:amount"}, unit_key=(known,))) == []
+    (fault,) = unfillable(_manifest({"source": "request:amount"}, unit_key=("acount",)))
+    assert "unit_key: acount is no entity key and no request field" in fault
