@@ -141,7 +141,7 @@ class ReplicasFrames:
             self._look_at(deadline.at_ns)
         frame_id, pending = link.send(kind, ask, rows, deadline.at_ns)
         queue = self.queues.of(ask.target)
-        alone = not queue.rows
+        ahead = queue.rows
         queue.rows += rows
         began_ns = self._clock.monotonic_ns()
         try:
@@ -153,7 +153,7 @@ class ReplicasFrames:
                 if waited_ns < QUICK_NS:
                     queue.quick_ns = now_ns
                 else:
-                    self.queues.note_slow(ask.target, rows, waited_ns, now_ns, alone=alone)
+                    self.queues.note_slow(ask.target, rows, waited_ns, now_ns, ahead)
                 if link.passed_over:
                     link.passed_over.pop(ask.target, None)
             elif answer.status == FAILED and link.eject(now_ns):

@@ -8,11 +8,17 @@ had no room for an ask, and what it then spent: where it is this gateway that is
 costs about what an answer does. And what an answer takes behind no queue (a model of 60 ms, a slow
 store) is no reason to refuse: it is taken off both the wait and the time there is.
 
+What is ahead of an ask counts, not what the last answers waited: in an overload that begins, the
+queue has doubled by the time that somebody who waited in it is answered. A second forecast is what
+the quickest of the last answers waited for each row ahead of them; the lesser of both is believed,
+for a rate alone may be that of a pause, or of callers who asked for no more.
+
 A queue may grow long once, for a crowd may leave as it came. While somebody is refused it is kept
-short: a long one serves nobody better, and where the pace falls all who wait in it come too late.
+shorter: a long one serves nobody better, and where the pace falls all who wait in it come too late.
 Those with far more time than who was refused may wait on.
 """
 
+import math
 from dataclasses import dataclass
 
 QUICK_NS = 20_000_000
@@ -24,13 +30,8 @@ HOPELESS_SHARE = 0.3
 """Of the time that is left beyond the base: who would wait longer is refused. Less than inference's
 own share (0.9): its refusals come behind what it computes, and the pace may halve from one moment
 to the next."""
-PROVEN_SHARE = 0.25
-"""Likewise: what even the quickest of the last moments waited, or nobody is refused."""
 OVERLOAD_SHARE = 0.15
-"""Likewise, within ``FRESH_NS`` of the refusal of an ask with half the time or more. What is proven
-then by all of the last moments would come too late."""
-DRAINED_SHARE = 0.075
-"""Likewise: a last answer that waited no longer shows that the queue runs dry."""
+"""Likewise, within ``FRESH_NS`` of the refusal of an ask with half the time or more."""
 _FALL = 0.5
 """How much of a slower window is believed: answers come in batches. A faster one is, at once."""
 _RISE = 0.3
@@ -50,10 +51,10 @@ class Queue:
     """When the last slow answer came; a window counts from ``_since_ns``."""
     _since_ns: int = 0
     _done: int = 0
-    _latest_ns: int = 0
-    """What the last slow answer waited; then the quickest of this window and of the one before."""
-    _quickest_ns: int = 0
-    _quickest_before_ns: int = 0
+    _waited: float = math.inf
+    _waited_before: float = math.inf
+    """Nanoseconds that an answer waited for each row ahead of it: the least of this window and of
+    the one before."""
     _rate: float = 0.0
     """Rows a nanosecond; 0 while unknown."""
     _base_ns: int = 0
@@ -62,29 +63,29 @@ class Queue:
     _refused_left_ns: int = 0
     """When an ask was last refused, and the time that it had."""
 
-    def note_slow(self, rows: int, took_ns: int, now_ns: int, *, alone: bool = False) -> None:
+    def note_slow(self, rows: int, took_ns: int, now_ns: int, ahead: int) -> None:
         """Learn from an answer that was not quick, of so many rows.
 
-        ``alone``: nothing was in flight when it was asked.
+        ``ahead``: the rows in flight when it was asked.
         """
-        self.slow_ns, self._latest_ns = now_ns, took_ns
+        self.slow_ns = now_ns
         elapsed_ns = now_ns - self._since_ns
         if elapsed_ns > WINDOW_NS:
             if elapsed_ns < FRESH_NS:
                 self._rate = self._rate_after(elapsed_ns)
-                self._quickest_before_ns = self._quickest_ns
+                self._waited_before = self._waited
             else:
-                self._rate, self._quickest_before_ns = 0.0, took_ns
+                self._rate, self._waited_before = 0.0, math.inf
                 # After a pause nothing is queued, and after quick answers the base is theirs.
                 quick = now_ns - self.quick_ns < FRESH_NS
                 self._base_ns = QUICK_NS if quick else took_ns
-            self._since_ns, self._done, self._quickest_ns = now_ns, 0, took_ns
-        elif took_ns < self._quickest_ns:
-            self._quickest_ns = took_ns
+            self._since_ns, self._done, self._waited = now_ns, 0, math.inf
         if took_ns < self._base_ns:
             self._base_ns = took_ns
-        elif alone:  # the version may be another, which takes longer
+        elif not ahead:  # the version may be another, which takes longer
             self._base_ns += int(_RISE * (took_ns - self._base_ns))
+        if ahead:
+            self._waited = min(self._waited, (took_ns - self._base_ns) / ahead)
         self._done += rows
 
     def _rate_after(self, elapsed_ns: int) -> float:
@@ -97,23 +98,20 @@ class Queue:
 
     def hopeless_ns(self, left_ns: int, now_ns: int) -> int:
         """The predicted wait where it leaves too little of ``left_ns``; else 0."""
-        base_ns = self._base_ns
-        spare_ns = left_ns - base_ns
-        if now_ns - self._refused_ns < FRESH_NS and left_ns < 2 * self._refused_left_ns:
-            share, proven, quickest_ns = OVERLOAD_SHARE, DRAINED_SHARE, self._latest_ns
-        else:
-            share, proven = HOPELESS_SHARE, PROVEN_SHARE
-            quickest_ns = min(self._quickest_ns, self._quickest_before_ns)
-        if quickest_ns - base_ns <= proven * spare_ns:
-            return 0
-        rate, elapsed_ns = self._rate, now_ns - self._since_ns
-        if elapsed_ns > 2 * WINDOW_NS:
-            rate = min(rate, self._done / elapsed_ns)  # it may have come to a stop
-        wait_ns = int(self.rows / rate) if rate else 0
-        if wait_ns - base_ns <= share * spare_ns:
+        spare_ns = left_ns - self._base_ns
+        fresh = now_ns - self._refused_ns < FRESH_NS and left_ns < 2 * self._refused_left_ns
+        wait_ns = self._wait_ns()
+        if wait_ns - self._base_ns <= (OVERLOAD_SHARE if fresh else HOPELESS_SHARE) * spare_ns:
             return 0
         self._refused_ns, self._refused_left_ns = now_ns, left_ns
         return wait_ns
+
+    def _wait_ns(self) -> int:
+        """The lesser of both forecasts; 0 where there are not two."""
+        waited = min(self._waited, self._waited_before)
+        if not self._rate or waited == math.inf:
+            return 0
+        return int(min(self.rows / self._rate, self._base_ns + self.rows * waited))
 
 
 class Queues:
@@ -133,12 +131,10 @@ class Queues:
             queue = self._queues[target] = Queue()
         return queue
 
-    def note_slow(
-        self, target: str, rows: int, took_ns: int, now_ns: int, *, alone: bool = False
-    ) -> None:
+    def note_slow(self, target: str, rows: int, took_ns: int, now_ns: int, ahead: int) -> None:
         """Learn from an answer that was not quick, as ``Queue.note_slow``."""
         queue = self.of(target)
-        queue.note_slow(rows, took_ns, now_ns, alone=alone)
+        queue.note_slow(rows, took_ns, now_ns, ahead)
         if len(self.slow) < QUEUES_MAX:
             self.slow[target] = queue
 

@@ -42,8 +42,8 @@ class Overload:
     pace: Pace = field(default_factory=Pace)
     unread: deque[int] = field(default_factory=deque)
     waiting: deque[int] = field(default_factory=deque)
-    alone: set[int] = field(default_factory=set)
-    """When asks came that found no other."""
+    ahead: dict[int, int] = field(default_factory=dict)
+    """When an ask came -> the rows that it found in flight."""
 
     def run(self) -> "Overload":
         rng = random.Random(self.seed)
@@ -76,8 +76,7 @@ class Overload:
         if self.queues.slow and self.queues.hopeless_ns("m", DEADLINE_NS, now_ns):
             self.refused_early += 1
         else:
-            if not self.queues.of("m").rows:
-                self.alone.add(now_ns)
+            self.ahead[now_ns] = self.queues.of("m").rows
             self.queues.of("m").rows += ROWS
             self.unread.append(now_ns)
 
@@ -106,9 +105,7 @@ class Overload:
             if took_ns < QUICK_NS:
                 queue.quick_ns = now_ns
             else:
-                alone = came_ns in self.alone
-                self.queues.note_slow("m", ROWS, took_ns, now_ns, alone=alone)
-            self.alone.discard(came_ns)
+                self.queues.note_slow("m", ROWS, took_ns, now_ns, self.ahead[came_ns])
             if self.callers:
                 self._arrive(now_ns)
 
@@ -155,17 +152,17 @@ def test_a_version_that_takes_longer_than_the_one_before_is_no_overload(
     """A replica of four threads; each answer takes 5 ms, and after 5 s of traffic 100 ms."""
     rng, queues = random.Random(seed), Queues()
     free_ns, now_ns, before_ns = [0] * 4, 10**12, 10**12 + 5_000 * MS
-    open_asks: list[tuple[int, int, bool]] = []
+    open_asks: list[tuple[int, int, int]] = []
     refused = asked = 0
     while now_ns < before_ns + 20_000 * MS:
         now_ns += int(rng.expovariate(callers_a_s / 1e9))
         queue = queues.of("m")
         while open_asks and open_asks[0][0] <= now_ns:
-            done_ns, came_ns, alone = heappop(open_asks)
+            done_ns, came_ns, ahead = heappop(open_asks)
             if done_ns - came_ns < QUICK_NS:
                 queue.quick_ns = done_ns
             else:
-                queues.note_slow("m", 1, done_ns - came_ns, done_ns, alone=alone)
+                queues.note_slow("m", 1, done_ns - came_ns, done_ns, ahead)
             queue.rows -= 1
         asked += now_ns > before_ns + 3_000 * MS
         if queues.slow and queues.hopeless_ns("m", DEADLINE_NS, now_ns):
@@ -174,6 +171,6 @@ def test_a_version_that_takes_longer_than_the_one_before_is_no_overload(
         thread = free_ns.index(min(free_ns))
         took_ns = (5 if now_ns < before_ns else 100) * MS
         free_ns[thread] = max(now_ns, free_ns[thread]) + took_ns
-        heappush(open_asks, (free_ns[thread], now_ns, not queue.rows))
+        heappush(open_asks, (free_ns[thread], now_ns, queue.rows))
         queue.rows += 1
     assert refused < 0.05 * asked
