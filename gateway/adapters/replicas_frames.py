@@ -169,6 +169,8 @@ class ReplicasFrames:
             raise
         finally:
             queue.rows -= rows
+            if not queue.known:
+                self.queues.forget(ask.target)
 
     def _least_busy(self, other_than: ReplicaLink | None, target: str) -> ReplicaLink:
         usable = [k for k in self._links.values() if k.usable and k is not other_than]

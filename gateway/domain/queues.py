@@ -92,6 +92,11 @@ class Queue:
         rate, latest = self._rate, self._done / elapsed_ns
         return latest if latest > rate else rate + _FALL * (latest - rate)
 
+    @property
+    def known(self) -> bool:
+        """Whether somebody is in flight, or ever was answered."""
+        return bool(self.rows or self.quick_ns or self.slow_ns)
+
     def is_slow(self, now_ns: int) -> bool:
         """Whether every answer of the last moments was slow, and there were some."""
         return self.slow_ns - self.quick_ns > WINDOW_NS and now_ns - self.slow_ns < FRESH_NS
@@ -130,6 +135,10 @@ class Queues:
                 self._queues.pop(next(iter(self._queues)))
             queue = self._queues[target] = Queue()
         return queue
+
+    def forget(self, target: str) -> None:
+        """A name that nobody was answered under: invented ones must not push out real ones."""
+        self._queues.pop(target, None)
 
     def note_slow(self, target: str, rows: int, took_ns: int, now_ns: int, ahead: int) -> None:
         """Learn from an answer that was not quick, as ``Queue.note_slow``."""

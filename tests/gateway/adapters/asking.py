@@ -11,16 +11,19 @@ from kit.deadline import Deadline
 from kit.problems import Problem
 
 
-def ask(body: bytes = b"{}") -> Ask:
-    return Ask(1000, b"0" * 16, "delay", "ann", "", b"", body)
+def ask(body: bytes = b"{}", target: str = "delay") -> Ask:
+    return Ask(1000, b"0" * 16, target, "ann", "", b"", body)
 
 
 def named(name: bytes, *, retryable: bool = False) -> Callable[[int, Ask], Answer]:
     return lambda kind, asked: Answer(503 if retryable else 200, name, retryable)
 
 
-async def send(pool: ReplicasFrames, rows: int = 1, *, limit_ms: float = 2000) -> Answer:
-    return await pool.ask(FrameKind.PREDICT, ask(), rows, Deadline.after_ms(limit_ms))
+async def send(
+    pool: ReplicasFrames, rows: int = 1, *, limit_ms: float = 2000, target: str = "delay"
+) -> Answer:
+    asked = ask(target=target)
+    return await pool.ask(FrameKind.PREDICT, asked, rows, Deadline.after_ms(limit_ms))
 
 
 async def refused(pool: ReplicasFrames, **options: float) -> ProblemCode:

@@ -7,6 +7,7 @@ import pytest
 from contracts.frames import Answer, FrameKind
 from contracts.problems import ProblemCode
 from gateway.adapters.replicas_frames import BUDGET_MAX, ReplicasFrames
+from gateway.domain.queues import QUEUES_MAX
 from kit.clock import SystemClock
 from kit.deadline import Deadline
 from kit.problems import Problem
@@ -168,6 +169,24 @@ async def test_a_replica_that_refused_one_model_is_asked_for_others(
     other = ask()._replace(target="other")
     answer = await pool.ask(FrameKind.PREDICT, other, 1, Deadline.after_ms(2000))
     assert answer.body == b"first"
+
+
+async def test_names_that_no_replica_serves_push_out_no_queue(
+    connect: Connect, tmp_path: Path
+) -> None:
+    replica = FakeReplica(tmp_path / "a")
+    await replica.start()
+    pool = connect(replica)
+    await pool.start()
+    assert (await send(pool, target="m")).status == 200
+    before = pool.queues.of("m")
+    replica.rule = lambda kind, asked: Answer(404, b"")
+    for start in range(0, QUEUES_MAX + 100, 100):
+        names = [f"invented{number}" for number in range(start, start + 100)]
+        answers = await asyncio.gather(*(send(pool, target=name) for name in names))
+        assert {answer.status for answer in answers} == {404}
+    assert pool.queues.of("m") is before
+    await replica.stop()
 
 
 async def test_a_replica_that_fails_at_once_is_put_aside(
