@@ -8,7 +8,8 @@ service = catalogue.compile_refs(["weather:temp"])      # or refs as they come
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -178,9 +179,10 @@ def load_catalogue(modules: Sequence[str], *, again: bool = False) -> Catalogue:
 def _import(name: str, again: bool) -> ModuleType:
     if not name.endswith(".py"):
         try:
-            if again and name in sys.modules:
-                return importlib.reload(sys.modules[name])
-            return importlib.import_module(name)
+            with _looking_in(Path.cwd()):
+                if again and name in sys.modules:
+                    return importlib.reload(sys.modules[name])
+                return importlib.import_module(name)
         except ModuleNotFoundError as error:
             raise DefinitionError(
                 f"module {name!r}", f"it cannot be imported ({error})", "Check feature_modules"
@@ -195,11 +197,25 @@ def _import(name: str, again: bool) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[label] = module  # inspect.getsource of its functions looks here
     try:
-        spec.loader.exec_module(module)
+        with _looking_in(path.absolute().parent, Path.cwd()):
+            spec.loader.exec_module(module)
     except SyntaxError as error:
         del sys.modules[label]
         raise _not_python(f"file {name!r}", error) from error
     return module
+
+
+@contextmanager
+def _looking_in(*folders: Path) -> Iterator[None]:
+    """Modules are looked for there too, after all that is installed: somebody's own ``redis.py``
+    does not take the place of Redis's client."""
+    added = [str(folder) for folder in folders if str(folder) not in sys.path]
+    sys.path.extend(added)
+    try:
+        yield
+    finally:
+        for folder in added:
+            sys.path.remove(folder)
 
 
 def _not_python(owner: str, error: SyntaxError) -> DefinitionError:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from leadline.local.platform import PYTHON
 from leadline.local.run import RunOptions, run
 from leadline.state import StateDir, state_option
 
@@ -39,7 +40,7 @@ def up(state: StateDir, demo: bool, detach: bool, feature_modules: tuple[str, ..
     if not detach:
         asyncio.run(run(options))
         return
-    command = [sys.executable, "-m", "leadline", "up", "--state", str(state.root)]
+    command = [*PYTHON, "leadline", "up", "--state", str(state.root)]
     command += ["--demo"] if demo else []
     command += [part for module in feature_modules for part in ("--features", module)]
     _detach(state, command)

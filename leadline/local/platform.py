@@ -28,6 +28,8 @@ DEMO_HOLIDAYS = "2013-11-28/2013-12-01,2013-12-24/2014-01-01"
 """Thanksgiving with its Sunday, and Christmas to New Year: airlines fly other schedules then."""
 NICENESS = {"monitor": 5, "mlflow": 10}
 """No caller waits for these: on a crowded machine the path of a prediction goes first."""
+PYTHON = (sys.executable, "-P", "-m")
+"""Without the folder that the command was given in, which may hold a ``redis.py`` of its own."""
 START_ORDER = ("registry", "feature_store", "monitor", "inference", "gateway")
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "PYTHONPATH")
 """What a child sees of this process's environment, beside LEADLINE_*."""
@@ -100,7 +102,7 @@ class Platform:
             environment["LEADLINE_PUSH_URL"] = f"{self.url(name)}/internal/routing"
             environment["LEADLINE_V2_OPEN"] = "true"  # loopback only; the gateway checks keys
         own = {key: value for key, value in os.environ.items() if key.startswith("LEADLINE_")}
-        command = [sys.executable, "-m", name]
+        command = [*PYTHON, name]
         ready = _http_ready(f"{self.url(name)}/readyz", _ready_or_tried)
         return self._child(name, command, {**own, **environment}, ready, (sock.fileno(),))
 
@@ -112,7 +114,7 @@ class Platform:
         """MLflow's own server, for data scientists; nothing of the platform depends on it."""
         folder, sock = self.state.root / "mlflow", self.sockets["mlflow"]
         folder.mkdir(exist_ok=True, mode=0o700)
-        module = [sys.executable, "-m", "leadline.local.mlflow_server"]
+        module = [*PYTHON, "leadline.local.mlflow_server"]
         ready = _http_ready(f"{self.url('mlflow')}/health")
         command = [*module, str(folder), str(sock.fileno())]
         return self._child("mlflow", command, {}, ready, (sock.fileno(),))

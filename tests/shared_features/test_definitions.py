@@ -116,3 +116,26 @@ def test_defining_features_imports_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("given", ["views.py", "views"])
+def test_definitions_find_their_neighbours_but_those_take_no_librarys_place(
+    given: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from shared_features import *\nplane = Entity('plane', {'tail': 'string'})\n"
+    )
+    (tmp_path / "views.py").write_text(
+        "import redis\nfrom mine import *\nage = FeatureView('age', plane, {'years': 'int64'})\n"
+    )
+    (tmp_path / "redis.py").write_text("raise SystemExit('somebody took the place of a library')")
+    load = f"from shared_features import load_catalogue; print(load_catalogue([{given!r}]).views)"
+    said = subprocess.run(
+        [sys.executable, "-P", "-c", load],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "age" in said.stdout, said.stderr
