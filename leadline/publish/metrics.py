@@ -7,11 +7,11 @@ from leadline.publish.quantize import Metric
 from leadline.publish.rows import Floats, Scores
 
 
-def metric_of(task: str, labels: Floats) -> Metric:
+def metric_of(task: str, labels: Floats, classes: int = 2) -> Metric:
     """AUC for two classes, accuracy for more, root mean squared error for values."""
     if task == "regression":
         return Metric("rmse", _rmse, higher_is_better=False)
-    if set(np.unique(labels).tolist()) <= {0.0, 1.0}:
+    if classes <= 2 and set(np.unique(labels).tolist()) <= {0.0, 1.0}:
         return Metric("auc", _auc, higher_is_better=True)
     return Metric("accuracy", _accuracy, higher_is_better=True)
 

@@ -74,11 +74,13 @@ def compare(
     *,
     tolerance: float,
     threshold: float | None,
+    served: Callable[[Scores], Floats] = lambda scores: scores[:, -1],
     seed: int = 0,
 ) -> ParityReport:
     """Score real rows (at most ``REAL_ROWS_MAX``, drawn) and edge rows with both.
 
-    The difference is of probabilities or values, the largest over a row's outputs.
+    The difference is of probabilities or values, the largest over a row's outputs. What is held
+    against the threshold is ``served``: the score after calibration and clipping.
     """
     random = np.random.default_rng(seed)
     drawn = random.permutation(length(rows))[:REAL_ROWS_MAX]
@@ -94,7 +96,9 @@ def compare(
             continue
         answer = exported(case.rows)
         difference = _difference(truth, answer)
-        measured.setdefault(case.kind, []).append((difference, _flips(truth, answer, threshold)))
+        measured.setdefault(case.kind, []).append(
+            (difference, flips(truth, answer, threshold, served))
+        )
         worst += _worst(case, truth, answer, difference)
     worst.sort(key=lambda row: -_gap(row))
     kinds = {kind: _summed(parts) for kind, parts in measured.items()}
@@ -170,10 +174,12 @@ def _difference(truth: Scores, answer: Scores) -> Floats:
     return widest
 
 
-def _flips(truth: Scores, answer: Scores, threshold: float | None) -> int:
-    """Rows whose decision differs: by threshold on the last output, else by the largest output."""
+def flips(
+    truth: Scores, answer: Scores, threshold: float | None, served: Callable[[Scores], Floats]
+) -> int:
+    """Rows whose decision differs: by threshold on the score, else by the largest output."""
     if threshold is not None:
-        return int(((truth[:, -1] >= threshold) != (answer[:, -1] >= threshold)).sum())
+        return int(((served(truth) >= threshold) != (served(answer) >= threshold)).sum())
     if truth.shape[1] > 1:
         return int((truth.argmax(axis=1) != answer.argmax(axis=1)).sum())
     return 0

@@ -33,6 +33,7 @@ from leadline.publish.original import Original, PublishError, Task
 from leadline.publish.parity import ParityReport, compare, refuse_unless_it_holds
 from leadline.publish.quantize import Int8Report, int8_report, not_applicable, quantize
 from leadline.publish.rows import Floats, Rows
+from leadline.publish.served import as_served
 from monitor.domain.baseline import Validation, build_profile
 
 TOLERANCE = 1e-5
@@ -113,13 +114,17 @@ def build(publication: Publication, say: Callable[[str], None] = lambda _: None)
     content = _serialized(original)
     runner = graph.Runner(content, inputs, original.layout)
     check_classes(publication.task, publication.post_processing, labels, runner.width)
+    with told_in_words():
+        judged = Manifest(**{**dict(draft), "post_processing": publication.post_processing})
     tolerance = _tolerance(publication, labels)
     say("comparing the export with the original")
-    report = _verified(publication, original, runner, validation, tolerance)
+    report = _verified(judged, original, runner, validation, tolerance)
     files = {"model.onnx": content, "parity.json": report.model_dump_json(indent=1).encode()}
     if publication.precision == "int8" or publication.report_int8:
         say("quantizing and measuring int8")
-        files |= _int8(publication, original, content, sample, validation, labels)
+        files |= _int8(
+            publication, judged, original, content, sample, validation, labels, runner.width
+        )
         if publication.precision == "int8":
             runner = graph.Runner(files["model.onnx"], inputs, original.layout)
     golden = golden_set(
@@ -134,8 +139,9 @@ def build(publication: Publication, say: Callable[[str], None] = lambda _: None)
     )
     files["golden.json"] = golden.model_dump_json().encode()
     say("profiling the training rows")
-    files["baseline.json"] = _baseline(publication, runner, sample, validation, labels).encode()
-    return Bundle(_finished(publication, draft, original, runner, files), files)
+    baseline = _baseline(publication, judged, runner, sample, validation, labels)
+    files["baseline.json"] = baseline.encode()
+    return Bundle(_finished(judged, original, runner, files), files)
 
 
 def _tolerance(publication: Publication, labels: Floats) -> float:
@@ -148,11 +154,13 @@ def _tolerance(publication: Publication, labels: Floats) -> float:
 
 def _int8(
     publication: Publication,
+    judged: Manifest,
     original: Original,
     content: bytes,
     sample: Rows,
     validation: Rows,
     labels: Floats,
+    classes: int,
 ) -> dict[str, bytes]:
     """``int8.json``, and the int8 ``model.onnx`` where it is wanted and good enough."""
     wanted = publication.precision == "int8"
@@ -161,7 +169,7 @@ def _int8(
         said = Int8Report(applicable=False, reason=reason)
         return {"int8.json": said.model_dump_json(indent=1).encode()}
     small = quantize(original, content, publication.inputs, sample)
-    threshold = publication.post_processing.threshold
+    threshold = judged.post_processing.threshold
     said = int8_report(
         content,
         small,
@@ -169,8 +177,9 @@ def _int8(
         original.layout,
         validation,
         labels,
-        metric_of(publication.task, labels),
+        metric_of(publication.task, labels, classes),
         threshold=None if threshold is None else threshold.value,
+        served=lambda scores: as_served(judged, scores).score,
     )
     assert said.metric_loss is not None
     if wanted and not np.isfinite(said.metric_loss):
@@ -196,33 +205,42 @@ def _serialized(original: Original) -> bytes:
 
 
 def _verified(
-    publication: Publication,
+    judged: Manifest,
     original: Original,
     runner: graph.Runner,
     rows: Rows,
     tolerance: float,
 ) -> ParityReport:
-    threshold = publication.post_processing.threshold
+    threshold = judged.post_processing.threshold
     report = compare(
         original,
         runner.score,
         rows,
-        publication.inputs,
+        judged.inputs,
         tolerance=tolerance,
         threshold=None if threshold is None else threshold.value,
+        served=lambda scores: as_served(judged, scores).score,
     )
     refuse_unless_it_holds(report)
     return report
 
 
 def _baseline(
-    publication: Publication, runner: graph.Runner, sample: Rows, validation: Rows, labels: Floats
+    publication: Publication,
+    judged: Manifest,
+    runner: graph.Runner,
+    sample: Rows,
+    validation: Rows,
+    labels: Floats,
 ) -> str:
     """Scores of the validation rows stand for the prediction's distribution: the model was fitted
     on the sample, and would look surer there than it is. How days differ is learned from the
     sample, which has times."""
-    scores = runner.score(validation)
-    binary = publication.task == "regression" or scores.shape[1] == 2
+    held = as_served(judged, runner.score(validation))
+    trained = None
+    if publication.sample_event_us is not None:  # a calendar's model differs on Sundays: no drift
+        trained = as_served(judged, runner.score(sample)).score
+    binary = held.probabilities is None
     threshold = publication.post_processing.threshold
     profile = build_profile(
         publication.name,
@@ -230,9 +248,10 @@ def _baseline(
         sample,
         event_us=publication.sample_event_us,
         labels=publication.sample_labels,
-        predictions=_trained_scores(publication, runner, sample) if binary else scores.max(axis=1),
+        predictions=trained if binary else held.score,
+        confidence=None if binary else held.confidence,
         validation=Validation(
-            scores=scores[:, -1],
+            scores=held.score,
             labels=labels,
             threshold=0.5 if threshold is None else threshold.value,
             event_us=publication.validation_event_us,
@@ -241,17 +260,6 @@ def _baseline(
         else None,
     )
     return profile.model_dump_json()
-
-
-def _trained_scores(
-    publication: Publication, runner: graph.Runner, sample: Rows
-) -> npt.ArrayLike | None:
-    """Scores of the training rows, where these have times: a calendar's models say different
-    things on Sundays, which is no drift."""
-    if publication.sample_event_us is None:
-        return None
-    scored: npt.ArrayLike = runner.score(sample)[:, -1]
-    return scored
 
 
 def _draft(publication: Publication) -> Manifest:
@@ -279,30 +287,19 @@ def _draft(publication: Publication) -> Manifest:
 
 
 def _finished(
-    publication: Publication,
-    draft: Manifest,
-    original: Original,
-    runner: graph.Runner,
-    files: dict[str, bytes],
+    judged: Manifest, original: Original, runner: graph.Runner, files: dict[str, bytes]
 ) -> Manifest:
-    """The draft with its graph, its files, and the hyperparameters that the model knows of."""
-    assert draft.training is not None
-    classification = draft.task == "classification"
+    """The manifest with its graph, its files, and the hyperparameters that the model knows of."""
+    assert judged.training is not None
+    classification = judged.task == "classification"
     tensors = Tensors(
         layout=original.layout,
         input=runner.input_name if original.layout == "matrix" else "input",
         probability=original.output if classification else None,
         value=None if classification else original.output,
     )
-    merged = {**original.hyperparameters, **draft.training.hyperparameters}
-    training = draft.training.model_copy(update={"hyperparameters": plain_parameters(merged)})
-    with told_in_words():
-        return Manifest(
-            **{
-                **dict(draft),
-                "post_processing": publication.post_processing,
-                "tensors": tensors,
-                "files": entries(files),
-                "training": training,
-            }
-        )
+    merged = {**original.hyperparameters, **judged.training.hyperparameters}
+    training = judged.training.model_copy(update={"hyperparameters": plain_parameters(merged)})
+    return judged.model_copy(
+        update={"tensors": tensors, "files": entries(files), "training": training}
+    )

@@ -141,13 +141,14 @@ def int8_report(
     metric: Metric,
     *,
     threshold: float | None,
+    served: Callable[[Scores], Floats] = lambda scores: scores[:, -1],
 ) -> Int8Report:
     """Measure both on the same held-back rows."""
     full, small = (Runner(content, inputs, layout) for content in (float32, int8))
     before, after = full.score(rows), small.score(rows)
     values = metric.value(before, labels), metric.value(after, labels)
     loss = values[0] - values[1] if metric.higher_is_better else values[1] - values[0]
-    decide = _decisions(threshold)
+    decide = _decisions(threshold, served)
     speeds = [_speed(runner, rows) for runner in (full, small)]
     alone = np.concatenate(
         [small.score(take(rows, slice(i, i + 1))) for i in range(min(32, length(rows)))]
@@ -170,9 +171,11 @@ def int8_report(
     )
 
 
-def _decisions(threshold: float | None) -> Callable[[Scores], npt.NDArray[Any]]:
+def _decisions(
+    threshold: float | None, served: Callable[[Scores], Floats]
+) -> Callable[[Scores], npt.NDArray[Any]]:
     if threshold is not None:
-        return lambda scores: scores[:, -1] >= threshold
+        return lambda scores: served(scores) >= threshold
     return lambda scores: scores.argmax(axis=1)
 
 

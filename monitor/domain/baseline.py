@@ -50,6 +50,7 @@ def build_profile(
     event_us: npt.ArrayLike | None = None,
     labels: npt.ArrayLike | None = None,
     predictions: npt.ArrayLike | None = None,
+    confidence: npt.ArrayLike | None = None,
     validation: Validation | None = None,
 ) -> BaselineProfile:
     """The profile of the training ``columns`` (each of shape [n]; null is NaN or None).
@@ -57,8 +58,9 @@ def build_profile(
     ``event_us`` [n] are the event times of the rows (int µs UTC): with them the floors, design
     effects and the weekly season are learned. ``labels`` [n] (0/1) give hourly positive rates.
     ``predictions`` [n] are the model's scores of those rows: how days differ is learned from
-    them, and the distribution only where there are no validation scores. Raises ``ValueError`` when
-    lengths differ.
+    them, and the distribution only where there are no validation scores. ``confidence`` [n] is
+    given where it does not follow from the score: with more than two classes. Scores are those
+    that are served, after calibration and clipping. Raises ``ValueError`` when lengths differ.
     """
     rows = {name: len(np.asarray(values)) for name, values in columns.items()}
     times = None if event_us is None else np.asarray(event_us, dtype=np.int64)
@@ -71,7 +73,7 @@ def build_profile(
         task=task,
         columns=profiles,
         joint=build_joint(columns, profiles, day),
-        **_outputs(task, predictions, day, validation),
+        **_outputs(task, predictions, day, validation, confidence),
         quality=None if validation is None else _quality(task, validation),
         hours=() if times is None else _hours(times, labels),
     )
@@ -182,7 +184,11 @@ def _by_day(at: Ints, width: int, day: Ints) -> tuple[Ints, Ints]:
 
 
 def _outputs(
-    task: str, predictions: npt.ArrayLike | None, day: Ints | None, validation: Validation | None
+    task: str,
+    predictions: npt.ArrayLike | None,
+    day: Ints | None,
+    validation: Validation | None,
+    confidence: npt.ArrayLike | None = None,
 ) -> dict[str, ColumnProfile | None]:
     """Profiles of the score and of the confidence (probability of the predicted class)."""
     trained = None if predictions is None else np.asarray(predictions, dtype=np.float64)
@@ -198,6 +204,9 @@ def _outputs(
     prediction = _output(values, known, day)
     if task != "classification":
         return {"prediction": prediction, "confidence": None}
+    if confidence is not None:
+        sure = np.asarray(confidence, dtype=np.float64)
+        return {"prediction": prediction, "confidence": _output(sure, None, None)}
     surer = None if known is None else np.maximum(known, 1 - known)
     return {
         "prediction": prediction,

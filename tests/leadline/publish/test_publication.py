@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 from contracts.golden import GoldenSet, GoldenTensor
-from contracts.manifest import Manifest, PostProcessing, Threshold
+from contracts.manifest import Calibration, Manifest, PostProcessing, Threshold
 from contracts.profile import BaselineProfile, CategoricalProfile, NumericProfile
+from inference.domain.post_process import PostProcessor
 from leadline.publish.bundle import Bundle
 from leadline.publish.graph import Runner
 from leadline.publish.original import PublishError
-from leadline.publish.parity import ParityReport
+from leadline.publish.parity import ParityReport, flips
 from leadline.publish.publication import Publication, build
-from leadline.publish.rows import take
+from leadline.publish.rows import Floats, Scores, take
 from tests.leadline.publish.flowers import COLOURS, INPUTS, TRAINING, flowers
 
 
@@ -219,3 +220,48 @@ def test_the_unit_of_a_value_makes_its_export_neither_right_nor_wrong(
     )
     report = ParityReport.model_validate_json(build(priced).files["parity.json"])
     assert report.max_abs_difference < report.tolerance < 1e-4 * float(np.std(values))
+
+
+def test_the_baseline_is_of_what_is_served_not_of_raw_scores(publication: Publication) -> None:
+    calibration = Calibration(scores=(0.0, 1.0), probabilities=(0.4, 0.7))
+    post = PostProcessing(calibration=calibration, clip_max=0.6, threshold=Threshold(value=0.5))
+    bundle = build(replace(publication, post_processing=post))
+    profile = BaselineProfile.model_validate_json(bundle.files["baseline.json"])
+    runner = Runner(bundle.files["model.onnx"], INPUTS, bundle.manifest.tensors.layout)
+    raw = runner.score(take(flowers().held_back().rows, slice(None)))
+    told = PostProcessor(bundle.manifest).run(raw.astype(np.float32), np.random.default_rng(0))
+    assert isinstance(profile.prediction, NumericProfile)
+    assert 0.4 <= profile.prediction.minimum < profile.prediction.maximum < 0.6001
+    assert profile.prediction.mean == pytest.approx(told.score.mean(), abs=1e-6)
+    assert profile.quality is not None
+    decided = np.mean((told.score >= 0.5) == (np.asarray(publication.labels) == 1))
+    assert profile.quality.accuracy == pytest.approx(decided)
+
+
+def test_the_baseline_of_many_classes_is_of_what_is_served(publication: Publication) -> None:
+    seen, unseen = flowers().train(), flowers().held_back()
+    model = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1, n_jobs=1)
+    model.fit(seen.matrix(), seen.rows["petals"].astype(int) % 3, categorical_feature=[3])
+    labels = unseen.rows["petals"].astype(int) % 3
+    post = PostProcessing()
+    bundle = build(replace(publication, model=model, labels=labels, post_processing=post))
+    profile = BaselineProfile.model_validate_json(bundle.files["baseline.json"])
+    runner = Runner(bundle.files["model.onnx"], INPUTS, bundle.manifest.tensors.layout)
+    raw = runner.score(unseen.rows).astype(np.float32)
+    told = PostProcessor(bundle.manifest).run(raw, np.random.default_rng(0))
+    for column, values in (
+        (profile.prediction, told.score),
+        (profile.confidence, told.confidence),
+    ):
+        assert isinstance(column, NumericProfile)
+        assert column.mean == pytest.approx(values.mean(), abs=1e-6)
+
+
+def test_decisions_that_flip_are_of_what_is_served() -> None:
+    def halved(scores: Scores) -> Floats:
+        return scores[:, -1] / 2
+
+    truth, answer = np.array([[0.79], [0.9]]), np.array([[0.81], [0.7]])
+    assert flips(truth, answer, 0.8, lambda scores: scores[:, -1]) == 2
+    assert flips(truth, answer, 0.4, halved) == 2
+    assert flips(truth, answer, 0.8, halved) == 0
