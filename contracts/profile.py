@@ -133,10 +133,13 @@ class BaselineProfile(_Frozen):
     schema_version: Literal[1] = 1
     model: str
     task: Literal["classification", "regression", "raw"]
+    classes: int | None = None
+    """How many the model tells apart, where it is more than two: their score is the last class's,
+    which says nothing of whether an answer was right."""
     columns: dict[str, ColumnProfile]
     """By model input column name."""
     prediction: ColumnProfile | None = None
-    """Scores (probability of the positive class, or the regression value)."""
+    """Scores (probability of the positive or last class, or the regression value)."""
     confidence: ColumnProfile | None = None
     quality: QualityProfile | None = None
     hours: tuple[HourRate, ...] = ()

@@ -373,8 +373,14 @@ class Judge:
             case.model, case.version, case.variants, window.from_us, window.until_us, segment
         )
         task = known.manifest.task if known.manifest else "classification"
-        profile = known.layout.profile.quality if known.layout else None
-        found = appraise(scored, task, profile, self._rows_min)
+        profile = known.layout.profile if known.layout else None
+        found = appraise(
+            scored,
+            task,
+            profile.quality if profile else None,
+            self._rows_min,
+            profile.classes if profile else None,
+        )
         found |= completeness(scored, self._clock.now_us(), self._label_due_us)
         found["exploration"] = explored(scored, known.manifest)
         return found

@@ -240,7 +240,7 @@ def _baseline(
     trained = None
     if publication.sample_event_us is not None:  # a calendar's model differs on Sundays: no drift
         trained = as_served(judged, runner.score(sample)).score
-    binary = held.probabilities is None
+    many = held.probabilities
     threshold = publication.post_processing.threshold
     profile = build_profile(
         publication.name,
@@ -248,15 +248,16 @@ def _baseline(
         sample,
         event_us=publication.sample_event_us,
         labels=publication.sample_labels,
-        predictions=trained if binary else held.score,
-        confidence=None if binary else held.confidence,
+        predictions=trained if many is None else held.score,
+        confidence=None if many is None else held.confidence,
+        classes=None if many is None else many.shape[1],
         validation=Validation(
             scores=held.score,
             labels=labels,
             threshold=0.5 if threshold is None else threshold.value,
             event_us=publication.validation_event_us,
         )
-        if binary
+        if many is None
         else None,
     )
     return profile.model_dump_json()

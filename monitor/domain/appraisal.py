@@ -14,11 +14,16 @@ from monitor.domain.scored import Scored
 
 
 def appraise(
-    scored: Scored, task: str, profile: QualityProfile | None, rows_min: int
+    scored: Scored,
+    task: str,
+    profile: QualityProfile | None,
+    rows_min: int,
+    classes: int | None = None,
 ) -> dict[str, Any]:
     """Quality over the labelled predictions with intervals by day, calibration, the expected
     quality of all predictions (CBPE), concept drift and prior shift. JSON values; a member is
-    None where it is not defined."""
+    None where it is not defined. Of more than two ``classes`` only the accuracy is: what was served
+    holds the probability of the last class, not that of the true one."""
     known = scored.only(scored.labelled)
     n = len(known)
     answer: dict[str, Any] = {
@@ -30,10 +35,20 @@ def appraise(
     if task == "regression":
         found = quality.regression(known.score, known.label, _days(known))
         return answer if found is None else {**answer, **_flat(asdict(found))}
+    if classes is not None and classes > 2:
+        return answer | _of_many(known)
     answer |= _expected(scored, known, profile)
     if n:
         answer |= _classified(known)
     return answer
+
+
+def _of_many(known: Scored) -> dict[str, Any]:
+    undefined = {"mean_prediction": None, "mean_label": None, "expected": None}
+    if not len(known):
+        return undefined
+    found = quality.accuracy(known.predicted == known.label, _days(known))
+    return {**undefined, "rows": len(known), **_flat({"accuracy": asdict(found)})}
 
 
 def _classified(known: Scored) -> dict[str, Any]:

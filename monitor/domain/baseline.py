@@ -51,6 +51,7 @@ def build_profile(
     labels: npt.ArrayLike | None = None,
     predictions: npt.ArrayLike | None = None,
     confidence: npt.ArrayLike | None = None,
+    classes: int | None = None,
     validation: Validation | None = None,
 ) -> BaselineProfile:
     """The profile of the training ``columns`` (each of shape [n]; null is NaN or None).
@@ -59,7 +60,7 @@ def build_profile(
     effects and the weekly season are learned. ``labels`` [n] (0/1) give hourly positive rates.
     ``predictions`` [n] are the model's scores of those rows: how days differ is learned from
     them, and the distribution only where there are no validation scores. ``confidence`` [n] is
-    given where it does not follow from the score: with more than two classes. Scores are those
+    given where it does not follow from the score: with more than two ``classes``. Scores are those
     that are served, after calibration and clipping. Raises ``ValueError`` when lengths differ.
     """
     rows = {name: len(np.asarray(values)) for name, values in columns.items()}
@@ -71,6 +72,7 @@ def build_profile(
     return BaselineProfile(
         model=model,
         task=task,
+        classes=classes,
         columns=profiles,
         joint=build_joint(columns, profiles, day),
         **_outputs(task, predictions, day, validation, confidence),

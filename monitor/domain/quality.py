@@ -63,19 +63,23 @@ def classification(
     rows = len(scores)
     if rows == 0:
         return None
-    right = truth == decided
-    effect = design_effect(right.astype(float), days)
-    n = max(1, round(rows / effect))
-    low, high = rates.wilson(round(float(right.mean()) * n), n, alpha)
-    accuracy = float(right.mean())
     return Classification(
         rows=rows,
         positives=int(truth.sum()),
-        accuracy=Estimate(accuracy, min(low, accuracy), max(high, accuracy)),
+        accuracy=accuracy(truth == decided, days, alpha),
         log_loss=mean(scoring.log_losses(scores, truth), days, alpha),
         brier=mean(np.square(scores - truth), days, alpha),
         auc=auc(scores, truth, alpha),
     )
+
+
+def accuracy(right: Bools, days: Ints | None = None, alpha: float = 0.05) -> Estimate:
+    """Share of right answers [n], at least one, with Wilson's interval, widened by the design
+    effect that ``days`` [n] show."""
+    n = max(1, round(len(right) / design_effect(right.astype(float), days)))
+    share = float(right.mean())
+    low, high = rates.wilson(round(share * n), n, alpha)
+    return Estimate(share, min(low, share), max(high, share))
 
 
 def regression(

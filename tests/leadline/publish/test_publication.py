@@ -246,6 +246,7 @@ def test_the_baseline_of_many_classes_is_of_what_is_served(publication: Publicat
     post = PostProcessing()
     bundle = build(replace(publication, model=model, labels=labels, post_processing=post))
     profile = BaselineProfile.model_validate_json(bundle.files["baseline.json"])
+    assert profile.classes == 3
     runner = Runner(bundle.files["model.onnx"], INPUTS, bundle.manifest.tensors.layout)
     raw = runner.score(unseen.rows).astype(np.float32)
     told = PostProcessor(bundle.manifest).run(raw, np.random.default_rng(0))

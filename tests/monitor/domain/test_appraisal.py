@@ -78,3 +78,17 @@ def test_regression_is_judged_by_its_errors() -> None:
     assert found["mae"] == pytest.approx(0.1)
     assert found["rmse"] == pytest.approx(0.1)
     assert found["bias"] == pytest.approx(-0.1)
+
+
+def test_of_many_classes_only_what_was_predicted_is_held_against_the_label() -> None:
+    scored = predictions(400)
+    scored.predicted[:] = np.arange(400) % 3
+    scored.label[:] = np.where(np.arange(400) < 300, scored.predicted, (scored.predicted + 1) % 3)
+    found = appraise(scored, "classification", None, 200, 3)
+    assert found["accuracy"] == pytest.approx(0.75)
+    low, high = found["accuracy_interval"]
+    assert 0.6 < low < 0.75 < high < 0.85
+    assert found["mean_label"] is None
+    assert not {"calibration", "log_loss", "brier", "auc"} & found.keys()
+    scored.label[:] = np.nan
+    assert "accuracy" not in appraise(scored, "classification", None, 200, 3)
