@@ -116,6 +116,8 @@ def explain(state: StateDir, rollout_id: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"decisions": decisions, "verdict": found["verdict"]}, indent=2))
         return
+    if not decisions and not found["verdict"]:
+        click.echo(f"{rollout_id} is {found['status']}; nothing has been decided yet.")
     for one in decisions:
         click.echo(f"{moment(one['at_us'])}  {one['sentence']}")
     if found["status"] in ACTIVE and found["verdict"]:

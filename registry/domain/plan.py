@@ -136,8 +136,9 @@ class RolloutPlan(_Frozen):
         )
 
 
-def default_guards(task: str) -> tuple[GuardPlan, ...]:
-    """Errors, latency, the scores' distribution, and the loss that belongs to the task."""
+def default_guards(task: str, classes: int = 2) -> tuple[GuardPlan, ...]:
+    """Errors, latency, the scores' distribution, and the loss that belongs to the task. Of more
+    than two classes the log knows which was predicted, not how probable the true one was."""
     guards = [
         GuardPlan(
             name="error_rate", kind="error_rate", margin=0.25, accept=1.0, negligible_rate=0.01
@@ -153,7 +154,14 @@ def default_guards(task: str) -> tuple[GuardPlan, ...]:
         ),
         GuardPlan(name="score_shift", kind="score_shift", role="signal", margin=0.10),
     ]
-    if task == "classification":
+    if task == "classification" and classes > 2:
+        guards.append(
+            GuardPlan(
+                name="accuracy", kind="accuracy", direction="lower_is_worse", margin=0.02,
+                unit="share",
+            )
+        )  # fmt: skip
+    elif task == "classification":
         guards.append(GuardPlan(name="log_loss", kind="log_loss", margin=0.02, unit="nats"))
     if task == "regression":
         guards.append(GuardPlan(name="mae", kind="mae", margin=0.0, accept=1.0))
@@ -186,8 +194,9 @@ _PRESETS: dict[str, dict[str, Any]] = {
 PRESETS = tuple(_PRESETS)
 
 
-def preset_plan(name: str, task: str, **changes: Any) -> RolloutPlan:
-    """The plan of that preset for a model of that task; ``changes`` replace whole fields.
+def preset_plan(name: str, task: str, classes: int = 2, /, **changes: Any) -> RolloutPlan:
+    """The plan of that preset for a model of that task (and as many ``classes``, where they have
+    names); ``changes`` replace whole fields.
 
     Raises ``KeyError`` for an unknown name, ``ValidationError`` for changes that do not fit.
     """
@@ -196,7 +205,7 @@ def preset_plan(name: str, task: str, **changes: Any) -> RolloutPlan:
     fields = {
         "preset": name,
         "steps": [{"weight": weight, **step} for weight in _LADDER],
-        "guards": [guard.model_dump() for guard in default_guards(task)],
+        "guards": [guard.model_dump() for guard in default_guards(task, classes)],
         **preset,
         **changes,
     }

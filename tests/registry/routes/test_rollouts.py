@@ -33,6 +33,7 @@ async def two(client: httpx.AsyncClient) -> httpx.AsyncClient:
         ({"surprise": 1}, "/surprise"),
         ({"plan": {"surprise": 1}}, "/plan/surprise"),
         ({"plan": {"alpha": 2}}, "/plan/alpha"),
+        ({"plan": {"task": "regression", "name": "fast"}}, "/plan/"),
         ({"plan": {"steps": [{"weight": 0.5, "bake_s": 1}]}}, "/plan"),
         ({"plan": {"steps": [{"weight": 0.00005, "bake_s": 1}, {"weight": 1, "bake_s": 1}]}},
          "/plan"),
