@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.inference.asking import Asking
 from tests.inference.parts import House
 
 
@@ -15,3 +16,10 @@ async def house() -> AsyncIterator[House]:
     built.serve(built.load())
     yield built
     await built.close()
+
+
+@pytest.fixture
+async def asking() -> AsyncIterator[Asking]:
+    built = Asking()
+    yield built
+    await built.house.close()

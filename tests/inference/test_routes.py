@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from inference.routes import open_inference
 from inference.settings import InferenceSettings
 from kit.app import create_app
-from tests.inference.test_infer import Asking
+from tests.inference.asking import Asking
 
 
 @pytest.fixture
