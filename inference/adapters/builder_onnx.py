@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from contracts.fillable import unfillable
 from contracts.golden import GoldenSet, GoldenTensor
 from contracts.manifest import Manifest
+from inference.adapters.check_onnx import UnsoundGraphError, check
 from inference.adapters.engine_onnxruntime import OnnxEngine
 from inference.adapters.session_onnxruntime import ModelRefused, OnnxSession, open_session
 from inference.domain.fleet import LoadedVersion, Tensor
@@ -50,7 +50,10 @@ class OnnxBuilder:
         if faults := unfillable(manifest, None if service is None else service.json):
             raise ModelRefused("; ".join(faults[:3]))
         content = files["model.onnx"]
-        _check(content)
+        try:
+            check(content)
+        except UnsoundGraphError as fault:
+            raise ModelRefused(str(fault)) from fault
         session = open_session(content, self._providers, self._threads)
         score_output = _fits(manifest, session)
         engine = self._make_engine(session, manifest)
@@ -117,21 +120,6 @@ def _fields(manifest: Manifest, service: CompiledService | None) -> list[Instanc
         if field.dtype not in DTYPES:
             raise ModelRefused(f"the request field {field.name} has the dtype {field.dtype}")
     return wanted
-
-
-def _check(content: bytes) -> None:
-    try:
-        model = onnx.load_model_from_string(content)
-        onnx.checker.check_model(content if len(content) < 2**31 else model)
-    except Exception as invalid:  # the checker and protobuf share no exception class
-        raise ModelRefused(f"no valid ONNX model: {str(invalid)[:300]}") from invalid
-    outside = [
-        tensor.name
-        for tensor in model.graph.initializer
-        if tensor.data_location == onnx.TensorProto.EXTERNAL
-    ]
-    if outside:
-        raise ModelRefused("the model keeps weights outside its file")
 
 
 def _fits(manifest: Manifest, session: OnnxSession) -> int:
