@@ -1,6 +1,7 @@
 """What a manifest must say before a version may exist; refusals list everything that is missing."""
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from contracts.manifest import Manifest, TrainingMetadata
 
@@ -37,7 +38,16 @@ def _hollow(training: TrainingMetadata) -> list[str]:
     """Required texts that are there and say nothing."""
     texts = ("dataset_name", "dataset_version", "trained_at", "git_commit")
     hollow = [f"training.{name}" for name in texts if not getattr(training, name).strip()]
+    if training.trained_at.strip() and not _is_instant(training.trained_at):
+        hollow.append("training.trained_at as ISO 8601 with its offset (2026-11-20T10:00:00Z)")
     return hollow if training.metrics else [*hollow, "training.metrics"]
+
+
+def _is_instant(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def advice_for(paths: Iterable[str]) -> list[str]:

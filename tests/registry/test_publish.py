@@ -70,6 +70,17 @@ async def test_partial_training_metadata_names_what_is_missing(client: httpx.Asy
     assert answer.json()["missing"] == ["training.metrics_rows", "training.git_commit"]
 
 
+@pytest.mark.parametrize("when", ["yesterday", "2026-13-01", "2026-11-20T10:00:00", "2026-11-20"])
+async def test_a_training_time_that_is_no_instant_is_missing(
+    client: httpx.AsyncClient, when: str
+) -> None:
+    training = manifest_of()["training"] | {"trained_at": when}
+    answer = await publish(client, manifest=manifest_of(training=training))
+    assert answer.status_code == 422
+    (missing,) = answer.json()["missing"]
+    assert missing.startswith("training.trained_at as ISO 8601 with its offset")
+
+
 async def test_an_unknown_manifest_field_is_refused(client: httpx.AsyncClient) -> None:
     answer = await publish(client, manifest=manifest_of(surprise=1))
     assert answer.status_code == 422
