@@ -11,13 +11,19 @@ from kit.http import internal_client
 _NOT_PASSED_ON = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", "date", "server"}
 )
+SILENCE_S_MAX = 60.0
+"""Longest pause of a service that has been sent everything, and half of it while it is sent: one
+that stands still is found out long before a large upload's own time is over."""
 
 
 class UpstreamHttpx:
     """``Upstream`` by httpx."""
 
-    def __init__(self, base_url: str, service_token: str) -> None:
+    def __init__(
+        self, base_url: str, service_token: str, silence_s_max: float = SILENCE_S_MAX
+    ) -> None:
         self._client = internal_client(base_url, service_token, timeout_s=30.0)
+        self._silence_s_max = silence_s_max
 
     async def send(
         self,
@@ -28,7 +34,8 @@ class UpstreamHttpx:
         deadline: Deadline,
     ) -> UpstreamAnswer:
         """Pass a request on. Raises ``StoreAway`` (no connection) or ``TimeoutError``."""
-        timeout = httpx.Timeout(max(0.001, deadline.remaining_s()), connect=1.0)
+        left_s = max(0.001, min(deadline.remaining_s(), self._silence_s_max))
+        timeout = httpx.Timeout(left_s, connect=1.0, write=min(left_s, self._silence_s_max / 2))
         pairs = [
             (name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()
         ]

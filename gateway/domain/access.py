@@ -19,6 +19,7 @@ PROVEN = "*"
 
 KIB, MIB = 1024, 1024 * 1024
 CONTROL_BYTES_MAX = 64 * KIB
+CONTROL_S_MAX = 30.0
 PREDICT_BYTES_MAX = 4 * MIB
 ARTIFACT_BYTES_MAX = 2048 * MIB
 _READS = frozenset({"GET", "HEAD"})
@@ -36,8 +37,12 @@ class Rule:
     write: str | None
     """Scope of ``writes``; None: there is nothing to write."""
     body_bytes_max: int = CONTROL_BYTES_MAX
-    body_s_max: float = 30.0
+    body_s_max: float = CONTROL_S_MAX
     writes: frozenset[str] = _WRITES
+
+    def seconds_max(self, method: str) -> float:
+        """How long a call may take whose caller names no time: a long one is a long body's."""
+        return self.body_s_max if method in self.writes else CONTROL_S_MAX
 
 
 RULES: tuple[Rule, ...] = (

@@ -163,7 +163,7 @@ class Door:
             body,
             question=question,
             principal=principal,
-            seconds_max=rule.body_s_max,
+            seconds_max=rule.seconds_max(scope["method"]),
         )
         await scope[PRESENCE].while_there(_pass_back(call, send, question.request_id))
         # With the end of an answer the connection may turn to its next request.

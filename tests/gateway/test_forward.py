@@ -177,6 +177,12 @@ async def test_a_service_that_is_silent_is_a_504(behind: tuple[Behind, Running, 
     assert (late.status_code, late.json()["stage"]) == (504, "registry")
 
 
+def test_only_what_brings_a_long_body_may_take_long() -> None:
+    rule = rule_for("/v1/models/m/versions")
+    assert rule is not None
+    assert (rule.seconds_max("POST"), rule.seconds_max("GET")) == (600.0, 30.0)
+
+
 @pytest.mark.parametrize("endless", [False, True])
 async def test_a_call_is_given_up_when_its_caller_hangs_up(
     behind: tuple[Behind, Running, str], endless: bool
