@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from secrets import token_hex
 
@@ -189,7 +190,7 @@ class Load:
             files = await self._files(manifest)
             loop = asyncio.get_running_loop()
             loaded = await loop.run_in_executor(
-                self._executor, self._builder.build, manifest, version, files
+                self._executor, self._build, manifest, version, files
             )
         except (RegistryAway, ValueError, LookupError, OSError) as failed:
             state = VersionState(
@@ -201,6 +202,22 @@ class Load:
             return None
         self.states[key] = VersionState(model=model, version=version, state="ready")
         return loaded
+
+    def _build(self, manifest: Manifest, version: str, files: Mapping[str, bytes]) -> LoadedVersion:
+        """Blocking. Raises ``ValueError`` whatever goes wrong.
+
+        The graph is the world's: one that trips the builder is refused like any other. It may not
+        keep this replica from every other change of routing.
+        """
+        try:
+            return self._builder.build(manifest, version, files)
+        except ValueError:
+            raise
+        except Exception as tripped:
+            _log.exception("builder_tripped", model=manifest.model, version=version)
+            raise ValueError(
+                f"it could not be built: {type(tripped).__name__} {tripped}".rstrip()
+            ) from tripped
 
     async def _files(self, manifest: Manifest) -> dict[str, bytes]:
         files = {}

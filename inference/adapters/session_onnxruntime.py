@@ -56,7 +56,8 @@ class OnnxSession:
 
         What converters declare of outputs is often wrong; they are checked when they come.
         """
-        return all(spec.shape and spec.shape[0] == -1 for spec in self.inputs)
+        firsts = [spec.shape[:1] for spec in self.inputs]
+        return bool(firsts) and all(first == (-1,) for first in firsts)
 
     def run(self, feeds: dict[str, Tensor]) -> list[Tensor]:
         """All outputs. Raises what ONNX Runtime raises."""

@@ -16,6 +16,7 @@ from inference.infer import Infer
 from inference.record import Record
 from tests.inference.parts import House
 from tests.inference.raw_models import (
+    constant_model,
     echo_model,
     gather_model,
     product_model,
@@ -27,13 +28,14 @@ from tests.polling import until
 
 
 class Asking:
-    """The verb with four models without features, and a model with features."""
+    """The verb with models without features, and a model with features."""
 
     def __init__(self, inline_us_max: int = 1_000_000) -> None:
         self.house = House(inline_us_max=inline_us_max)
         house = self.house
         house.reader.values = {"a": [1.0] * 10}
         models = {
+            "constant": constant_model(),
             "echo": echo_model(),
             "gather": gather_model(),
             "product": product_model(),

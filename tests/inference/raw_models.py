@@ -107,6 +107,18 @@ def total_model() -> bytes:
     return _serialized(graph)
 
 
+def constant_model() -> bytes:
+    """Takes nothing, and gives one number."""
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["one"], ["y"])],
+        "constant",
+        [],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+        [helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])],
+    )
+    return _serialized(graph)
+
+
 def _serialized(graph: Any) -> bytes:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     content: bytes = model.SerializeToString()

@@ -151,6 +151,38 @@ async def test_what_cannot_be_loaded_is_tried_less_and_less_often(tmp_path: Path
     assert (gaps_s >= [0.02, 0.04, 0.08, 0.16]).all()
 
 
+@dataclass
+class Tripping:
+    """Trips over version 1, and builds any other."""
+
+    builder: Builder
+    trip: Exception
+
+    def build(self, manifest: Manifest, version: str, files: Any) -> LoadedVersion:
+        if version == "1":
+            raise self.trip
+        return self.builder.build(manifest, version, files)
+
+
+@pytest.mark.parametrize("trip", [StopIteration(), TypeError("no number"), MemoryError()])
+async def test_a_version_that_trips_the_builder_keeps_no_other_from_being_loaded(
+    tmp_path: Path, trip: Exception
+) -> None:
+    registry, house = FakeRegistry(), House()
+    for version in ("1", "2"):
+        registry.publish(version, logistic_model([0.1] * 10))
+    with ThreadPoolExecutor(1) as executor:
+        builder = Tripping(house.builder, trip)
+        loading = Loading(
+            registry, house, load_of(registry, house, executor, tmp_path, builder=builder)
+        )
+        async with asyncio.timeout(10):  # StopIteration never comes out of a future
+            await loading.route(1, ("1", 0.5), ("2", 0.5))
+    await house.close()
+    assert loading.states() == {"1": "failed", "2": "ready"}
+    assert type(trip).__name__ in loading.reasons()["1"]
+
+
 async def test_twenty_reloads_under_load_fail_no_request(loading: Loading) -> None:
     for version in range(1, 22):
         loading.registry.publish(str(version), logistic_model([version / 100] * 10))
