@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,16 +12,20 @@ from types import ModuleType
 from typing import Any, Literal
 
 import onnx
+import onnxruntime
 from google.protobuf.message import DecodeError
 from pydantic import ValidationError
 
 from contracts.manifest import Manifest, Tensors, TrainingMetadata
+from contracts.tensor_types import unserved
 from leadline.publish.bundle import Bundle, entries
 from leadline.publish.from_mlflow import Run
 from leadline.publish.original import PublishError
 from leadline.publish.publication import Publication, build
 
 ENTRY = "publication"
+_PLACE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (/\S+:\d+ .*?\) (?=[A-Z]))?")
+"""Where in its own code ONNX Runtime was when it had something to say."""
 
 
 def from_module(
@@ -72,11 +77,7 @@ def from_onnx(path: Path, model: str, training: Path) -> Bundle:
     if not path.is_file():
         raise PublishError(f"There is no file {path}.")
     content = path.read_bytes()
-    try:
-        onnx.checker.check_model(onnx.load_model_from_string(content))
-    except (DecodeError, onnx.checker.ValidationError, ValueError) as invalid:
-        said = str(invalid).splitlines()[0]
-        raise PublishError(f"{path} is no valid ONNX model: {said}") from None
+    _loads(path, content)
     try:
         lineage = TrainingMetadata.model_validate_json(training.read_bytes())
         files = {"model.onnx": content}
@@ -90,6 +91,34 @@ def from_onnx(path: Path, model: str, training: Path) -> Bundle:
     except ValidationError as invalid:
         raise PublishError(f"{training}: {_first(invalid)}") from None
     return Bundle(manifest, files)
+
+
+def _loads(path: Path, content: bytes) -> None:
+    """Raises ``PublishError`` with what a replica would refuse the graph for."""
+    try:
+        model = onnx.load_model_from_string(content)
+        whole = all(t.data_location != onnx.TensorProto.EXTERNAL for t in model.graph.initializer)
+        if whole:
+            onnx.checker.check_model(model)
+    except (DecodeError, onnx.checker.ValidationError, ValueError) as invalid:
+        said = str(invalid).splitlines()[0]
+        raise PublishError(f"{path} is no valid ONNX model: {said}") from None
+    if not whole:
+        raise PublishError(
+            f"{path} keeps weights in other files; save it as one: "
+            "onnx.save(onnx.load(path), other_path)"
+        )
+    if faults := list(unserved(model)):
+        raise PublishError("\n  ".join([f"{path} cannot be served:", *faults]))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what fails is raised as well
+    try:
+        onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as refused:  # noqa: BLE001 - ONNX Runtime's share no narrower public class
+        said = _PLACE.sub("", str(refused).splitlines()[0])[:300]
+        raise PublishError(
+            f"{path} is not loaded by ONNX Runtime {onnxruntime.__version__}: {said}"
+        ) from None
 
 
 def _module(name: str) -> ModuleType:

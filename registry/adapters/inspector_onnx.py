@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from contracts.manifest import Manifest
 from contracts.profile import BaselineProfile
+from contracts.tensor_types import unserved
 from registry.ports import StagedFile
 
 TEXT_BYTES_MAX = 64 * 1024 * 1024
@@ -107,6 +108,7 @@ def _onnx_faults(manifest: Manifest, file: StagedFile) -> Iterator[str]:
         yield f"not a valid ONNX model: {str(invalid).splitlines()[0][:200]}"
         return
     if file.entry.path == "model.onnx":
+        yield from unserved(model)
         yield from _signature_faults(manifest, model)
 
 

@@ -113,9 +113,24 @@ def _with_external_data_in_a_subgraph() -> bytes:
     return bytes(model.SerializeToString())
 
 
+def _giving(kind: onnx.TypeProto) -> bytes:
+    model = onnx_from(doubling_model())
+    model.graph.output[0].type.CopyFrom(kind)
+    return bytes(model.SerializeToString())
+
+
+_MAP = onnx.helper.make_map_type_proto(
+    TensorProto.INT64, onnx.helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+)
+_MAPS = onnx.helper.make_sequence_type_proto(_MAP)
+_BRAIN_FLOATS = onnx.helper.make_tensor_type_proto(TensorProto.BFLOAT16, [None, 1])
+
+
 @pytest.mark.parametrize(
     ("files", "words"),
     [
+        ({"model.onnx": _giving(_MAPS)}, "is a sequence and no tensor: of class"),
+        ({"model.onnx": _giving(_BRAIN_FLOATS)}, "has a type that is not served"),
         ({"model.onnx": b"\x80\x04\x95 a pickle"}, "pickle"),
         ({"model.onnx": doubling_model(), "model.pkl": b"\x80\x04"}, "never pickles"),
         ({"model.onnx": doubling_model()[:-20]}, "ONNX"),

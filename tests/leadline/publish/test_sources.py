@@ -116,6 +116,49 @@ def test_an_onnx_file_is_published_as_it_is(tmp_path: Path) -> None:
         from_onnx(tmp_path / "m.onnx", "identity", training)
 
 
+def _unloadable(fault: str) -> onnx.ModelProto:
+    kinds = {"bfloat16": TensorProto.BFLOAT16}
+    kind = kinds.get(fault, TensorProto.FLOAT)
+    ends = [helper.make_tensor_value_info(n, kind, [None, 2]) for n in ("x", "y")]
+    operator = ("Unheard", "of.nobody") if fault == "operator" else ("Identity", "")
+    node = helper.make_node(operator[0], ["x"], ["y"], domain=operator[1])
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [1], [1.0])
+    if fault == "elsewhere":
+        weight.ClearField("float_data")
+        weight.data_location = TensorProto.EXTERNAL
+        entry = weight.external_data.add()
+        entry.key, entry.value = "location", "weights.bin"
+    outputs = ends[1:]
+    if fault == "sequence":
+        node = helper.make_node("SplitToSequence", ["x"], ["y"], axis=0)
+        outputs = [helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None)]
+    graph = helper.make_graph([node], "odd", ends[:1], outputs, [weight])
+    versions = [helper.make_opsetid("", 99 if fault == "operator set" else 17)]
+    if operator[1]:
+        versions.append(helper.make_opsetid(operator[1], 1))
+    return helper.make_model(graph, opset_imports=versions, ir_version=9)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("bfloat16", "the input x has a type that is not served"),
+        ("sequence", "the output y is a sequence and no tensor"),
+        ("operator", "is not loaded by ONNX Runtime .*: .*Unheard"),
+        ("operator set", "is not loaded by ONNX Runtime [^:]*: ONNX Runtime only .*Opset 99"),
+        ("elsewhere", "keeps weights in other files; save it as one"),
+    ],
+)
+def test_a_graph_that_no_replica_would_load_is_not_published(
+    fault: str, words: str, tmp_path: Path
+) -> None:
+    path, training = tmp_path / "m.onnx", tmp_path / "training.json"
+    training.write_text(TRAINING.model_dump_json())
+    path.write_bytes(_unloadable(fault).SerializeToString())
+    with pytest.raises(PublishError, match=words):
+        from_onnx(path, "odd", training)
+
+
 def test_the_command_verifies_without_a_platform_and_shows_the_report(
     spec: Path, tmp_path: Path
 ) -> None:
