@@ -160,7 +160,9 @@ class Observe:
             if known.layout is not None:
                 await self._recount_version(model, version, known.layout)
         waiting = await self._offload(self._ledger.unfolded_versions)
-        metrics.UNFOLDED.set(sum(rows for _, _, rows in waiting))
+        ask = self._baselines.known
+        late = [rows for model, version, rows in waiting if not ask(model, version).has_none]
+        metrics.UNFOLDED.set(sum(late))
 
     async def _recount_version(self, model: str, version: str, layout: Layout) -> None:
         for name in await self._offload(lambda: self._ledger.unfolded(model, version)):

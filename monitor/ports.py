@@ -139,6 +139,16 @@ class KnownVersion:
     manifest: Manifest | None = None
     layout: Layout | None = None
 
+    @property
+    def has_none(self) -> bool:
+        """Whether it takes bare tensors and was published without a profile: there is nothing that
+        its rows could ever be counted at."""
+        return (
+            self.manifest is not None
+            and self.manifest.task == "raw"
+            and self.manifest.file("baseline.json") is None
+        )
+
 
 class Baselines(Protocol):
     """Profiles of model versions."""

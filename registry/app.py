@@ -71,7 +71,7 @@ class Parts:
         self.mirror = Mirror(ledger, self.artifacts, MlflowMirror(mlflow), holder, lease_s)
         runs = MlflowRuns(mlflow, settings.artifact_bytes_max, settings.artifact_files_max)
         self.adopt = Adopt(runs, self.artifacts)
-        self.describe = Describe(ledger)
+        self.describe = Describe(ledger, live_s)
         self.publish = Publish(
             ledger, self.artifacts, OnnxInspector(self.disk), changed, clock.wall_us
         )

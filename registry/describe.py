@@ -5,8 +5,9 @@ from typing import Any
 
 from contracts.problems import ProblemCode
 from kit.problems import Problem
-from registry.domain.audit import BrokenChain
+from registry.domain.audit import BrokenChain, Entry
 from registry.domain.history import reigns
+from registry.domain.readiness import Fleet
 from registry.domain.traffic import production_of
 from registry.domain.version import VersionRecord
 from registry.ports import Decision, Ledger, Transaction
@@ -20,6 +21,8 @@ class Describe:
     """Reads only."""
 
     ledger: Ledger
+    live_s: float
+    """How long after its last report a replica counts as live."""
 
     async def models(self) -> list[dict[str, Any]]:
         """One line a model."""
@@ -32,25 +35,38 @@ class Describe:
             versions = tx.versions(model)
             if not versions:
                 raise Problem(ProblemCode.NOT_FOUND, "There is no such model.")
-            route = tx.route(model)
+            route, fleet = tx.route(model), self._fleet(tx)
             return {
                 "model": model,
                 "production": production_of(route),
                 "route": None if route is None else route.model_dump(mode="json"),
-                "versions": [_summary(record) for record in versions],
+                "versions": [
+                    _summary(record) | {"replicas": fleet.said_of(model, record.version)}
+                    for record in versions
+                ],
             }
 
         return await self.ledger.read(look)
+
+    def _fleet(self, tx: Transaction) -> Fleet:
+        seen = [(one.report, one.seen_wall_us) for one in tx.replicas()]
+        return Fleet.of(seen, tx.wall_us(), self.live_s)
 
     async def record(self, model: str, version: str) -> VersionRecord:
         """The version. Raises ``Problem`` when there is none."""
         return await self.ledger.read(lambda tx: known_version(tx, model, version))
 
     async def version(self, model: str, version: str) -> dict[str, Any]:
-        """A version with its manifest and lineage. Raises ``Problem`` when there is none."""
-        record = await self.record(model, version)
+        """A version with its manifest, its lineage, and what each live replica says of it. Raises
+        ``Problem`` when there is none."""
+
+        def look(tx: Transaction) -> tuple[VersionRecord, Fleet]:
+            return known_version(tx, model, version), self._fleet(tx)
+
+        record, fleet = await self.ledger.read(look)
         manifest = record.manifest
         return _summary(record) | {
+            "replicas": fleet.said_of(model, version),
             "manifest": manifest.model_dump(mode="json"),
             "lineage": {
                 "training": None
@@ -122,9 +138,15 @@ class Describe:
 
     async def history(self, model: str) -> dict[str, Any]:
         """Which version served when and why, and every act on the model, oldest first. Raises
-        ``Problem`` when the audit log is broken."""
+        ``Problem`` when there is no such model, or the audit log is broken."""
+
+        def look(tx: Transaction) -> list[Entry]:
+            if not tx.versions(model):
+                raise Problem(ProblemCode.NOT_FOUND, "There is no such model.")
+            return tx.entries(0, HISTORY_MAX, model)
+
         try:
-            entries = await self.ledger.read(lambda tx: tx.entries(0, HISTORY_MAX, model))
+            entries = await self.ledger.read(look)
         except BrokenChain as broken:
             raise broken_log(broken) from broken
         shown = {"seq", "at_us", "wall_us", "actor", "action", "subject", "reason", "after"}

@@ -65,7 +65,13 @@ def show(state: StateDir, model: str, version: str | None, as_json: bool) -> Non
             line["version"], line["state"], since, line["reason"], line["dataset"] or "-",
             metrics, line["published_by"],
         )  # fmt: skip
-    Console(markup=False).print(table)
+    console = Console(markup=False)
+    console.print(table)
+    for line in found["versions"]:
+        for said in line["replicas"]:
+            if said["state"] == "failed":
+                where = f"Version {line['version']} is not loaded by {said['replica']}"
+                console.print(f"{where}: {said['reason']}", soft_wrap=True)
 
 
 @models.command()

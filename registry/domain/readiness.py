@@ -39,6 +39,15 @@ class Fleet:
             if (said.model, said.version, said.state) == (model, version, "failed")
         )
 
+    def said_of(self, model: str, version: str) -> list[dict[str, str]]:
+        """``{"replica", "state", "reason"}`` of each that has it, loads it, or could not."""
+        return [
+            {"replica": report.replica, "state": said.state, "reason": said.reason}
+            for report in self.reports
+            for said in report.versions
+            if (said.model, said.version) == (model, version)
+        ]
+
     def behind(self, epoch: int) -> tuple[str, ...]:
         """The replicas that route by an older table."""
         return tuple(report.replica for report in self.reports if report.epoch < epoch)

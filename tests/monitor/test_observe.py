@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.manifest import Manifest
 from contracts.served import DEAD_LETTERS, GROUP, STREAM
 from kit.clock import FakeClock
 from kit.redis import connect
@@ -24,7 +25,16 @@ from monitor.adapters.stream_redis import RedisStream
 from monitor.domain.rows import Rows
 from monitor.observe import LINGER_MAX_S, LINGER_MIN_S, Observe, linger_s
 from monitor.ports import Entry, Part
-from tests.monitor.world import HOUR_US, MODEL, NOW_US, VERSION, FakeRegistry, Producer, inline
+from tests.monitor.world import (
+    HOUR_US,
+    MODEL,
+    NOW_US,
+    VERSION,
+    FakeRegistry,
+    Producer,
+    inline,
+    manifest,
+)
 from tests.polling import until
 
 HOUR = NOW_US // HOUR_US
@@ -181,6 +191,20 @@ async def test_rows_of_an_unknown_version_are_stored_and_wait_for_their_baseline
     await observe.recount()
     assert counted_rows(history, baselines) == 30
     assert ledger.unfolded_versions() == []
+
+
+@pytest.mark.parametrize(("task", "waiting"), [("raw", 0), ("classification", 10)])
+async def test_rows_of_a_model_of_bare_tensors_wait_for_no_baseline(
+    observe: Observe, producer: Producer, registry: FakeRegistry, task: str, waiting: int
+) -> None:
+    told = manifest(None).model_dump()
+    if task == "raw":
+        told = {"model": MODEL, "task": "raw", "tensors": {"layout": "raw"}}
+    registry.manifest = Manifest.model_validate(told)
+    producer.send_rows([10])
+    await drain(observe)
+    await observe.recount()
+    assert metrics.UNFOLDED._value.get() == waiting
 
 
 async def test_rows_dated_far_ahead_are_stored_but_not_counted(

@@ -56,3 +56,7 @@ async def test_an_unreadable_entry_is_named_and_not_shown_as_a_failure_of_ours(
 async def test_a_cursor_that_no_database_could_keep_is_refused(client: httpx.AsyncClient) -> None:
     assert (await client.get(f"/v1/audit?after={2**63}")).status_code == 422
     assert (await client.get(f"/v1/audit?after={2**63 - 1}")).json()["entries"] == []
+
+
+async def test_a_model_that_is_not_there_has_no_history(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/v1/models/delay/history")).status_code == 404

@@ -85,3 +85,15 @@ async def test_a_report_speaks_for_its_own_replica(client: httpx.AsyncClient) ->
     fine = await client.put("/v1/replicas/r1", json=report("1").model_dump(mode="json"))
     assert fine.json() == {"epoch": 0}
     assert (await client.get("/v1/replicas")).json()["replicas"][0]["replica"] == "r1"
+
+
+async def test_a_version_tells_what_the_replicas_say_of_it(client: httpx.AsyncClient) -> None:
+    await publish(client)
+    page = "/v1/models/delay/versions/1"
+    assert (await client.get(page)).json()["replicas"] == []
+    for seen in (report("1"), report(replica="r2", failed="1", reason="no operator Foo")):
+        await client.put(f"/v1/replicas/{seen.replica}", json=seen.model_dump(mode="json"))
+    assert (await client.get(page)).json()["replicas"] == [
+        {"replica": "r1", "state": "ready", "reason": ""},
+        {"replica": "r2", "state": "failed", "reason": "no operator Foo"},
+    ]

@@ -1,0 +1,30 @@
+"""Versions from the shell: what is shown of them."""
+
+import json
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from kit.clock import write_clock
+from leadline.commands.models import models
+from tests.leadline.fake_gateway import fake_gateway
+
+
+def test_a_version_that_is_not_loaded_is_shown_with_the_reason(tmp_path: Path) -> None:
+    write_clock(tmp_path / "clock", 0, 0)
+    version = {
+        "version": "1", "state": "production", "since_us": 0, "reason": "the first",
+        "dataset": "flights@1", "metrics": {}, "published_by": "ann",
+        "replicas": [
+            {"replica": "inference", "state": "ready", "reason": ""},
+            {"replica": "inference-2", "state": "failed", "reason": "wrong sha256 [of a file]"},
+        ],
+    }  # fmt: skip
+    with fake_gateway(tmp_path / "clock") as gateway:
+        gateway.says["/v1/models/risk"] = {"versions": [version]}
+        (tmp_path / "endpoints.json").write_text(json.dumps({"gateway": gateway.url}))
+        (tmp_path / "credentials.json").write_text(json.dumps({"admin_key": "k"}))
+        shown = CliRunner().invoke(models, ["show", "risk", "--state", str(tmp_path)])
+    assert shown.exit_code == 0, shown.output
+    last = shown.output.splitlines()[-1]
+    assert last == "Version 1 is not loaded by inference-2: wrong sha256 [of a file]"
