@@ -169,7 +169,7 @@ class Load:
         self._retire(before)
         self._report_now.set()
         self.in_effect.set()
-        if not self.fleet.missing and table.epoch > before.epoch:
+        if table.epoch > before.epoch:  # also with a model that nobody could load
             await self._keep(table)
         if changed:  # not at every try to load what failed
             _log.info("routing_applied", epoch=table.epoch, missing=sorted(self.fleet.missing))

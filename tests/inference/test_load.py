@@ -329,6 +329,27 @@ async def test_the_table_in_effect_is_kept_for_a_start_without_registry(
         assert again.missing() == []
 
 
+async def test_a_model_that_cannot_be_loaded_keeps_no_table_from_being_kept(
+    loading: Loading, tmp_path: Path
+) -> None:
+    for version in ("1", "2"):
+        loading.registry.publish(version, logistic_model([int(version) / 10] * 10))
+    loading.registry.publish("3", b"not a model")
+    await loading.route(1, ("2", 1.0))
+    back, broken = (
+        ModelRoute(arms=(Arm(version=version, variant="production", weight=1.0),))
+        for version in ("1", "3")
+    )
+    loading.load.offer(RoutingTable(epoch=2, models={"risk": back, "broken": broken}))
+    await loading.load.apply()
+    assert loading.load.fleet.missing == {"broken"}
+    with ThreadPoolExecutor(1) as executor:
+        again = load_of(loading.registry, loading.house, executor, tmp_path)
+        await again.start()
+    assert again.fleet.epoch == 2  # not version 2 again, which was taken back
+    assert [version for _, version in again.fleet.versions] == ["1"]
+
+
 async def test_a_full_disk_that_takes_no_table_keeps_nobody_from_being_served(
     loading: Loading,
 ) -> None:
