@@ -25,6 +25,7 @@ from leadline.demo.sample import MODEL, SAMPLE_INSTANCE
 from leadline.load.account import (
     Part,
     Sample,
+    began_anew,
     bottleneck,
     cpu_seconds,
     machine_seconds,
@@ -175,6 +176,7 @@ async def _measure(
         raise click.ClickException(f"{detail}; give --seconds {math.ceil(10 / rate)}.")
     report = _report(outcome, rate, concurrency, rows, before, after)
     report["interrupted"] = over.is_set()
+    report["hung_up"] = outcome.seconds < seconds and not over.is_set()
     busy_s, whole_s = (now - then for now, then in zip(machine_after, machine, strict=True))
     return _judged(report, outcome, rate, cpu, cpu_after, busy_s / whole_s if whole_s else 0.0)
 
@@ -188,6 +190,7 @@ def _report(
     after: Sample,
 ) -> dict[str, Any]:
     client_ms = statistics.fmean(outcome.latencies_s) * 1000 if outcome.latencies_s else 0.0
+    anew = began_anew(before, after)
     return {
         "kind": "closed loop" if rate is None else f"open loop at {rate:g}/s",
         "concurrency": concurrency,
@@ -204,8 +207,9 @@ def _report(
         "refusal_from_sent_ms": quantiles(outcome.refused_from_sent_s),
         # A closed loop sends what is due at once: nothing there is late.
         "sent_late_ms": {} if rate is None else quantiles(outcome.sent_late_s),
-        "rows_per_batch": round(rows_per_batch(before, after), 1),
-        "parts": [asdict(part) for part in parts_of(before, after, client_ms)],
+        "restarted": anew,
+        "rows_per_batch": 0.0 if anew else round(rows_per_batch(before, after), 1),
+        "parts": [] if anew else [asdict(p) for p in parts_of(before, after, client_ms)],
     }
 
 
@@ -219,14 +223,20 @@ def _judged(
 ) -> dict[str, Any]:
     requests = sum(outcome.statuses.values())
     processes = processes_of(cpu, cpu_after, outcome.seconds, requests)
-    kept_up = rate is not None and outcome.goodput_per_s >= KEPT_UP * rate
+    kept_up = rate is not None and outcome.statuses[200] >= KEPT_UP * outcome.due
+    late_s, all_s = sum(outcome.sent_late_s), sum(outcome.latencies_s) + sum(outcome.refused_s)
     parts = [Part(**part) for part in report["parts"]]
     return {
         **report,
         "processes": [asdict(process) for process in processes],
         "machine_share": round(machine_share, 3),
         "bottleneck": bottleneck(
-            processes, parts, machine_share, cores=os.cpu_count() or 1, kept_up=kept_up
+            processes,
+            parts,
+            machine_share,
+            cores=os.cpu_count() or 1,
+            kept_up=kept_up,
+            late_share=late_s / all_s if rate is not None and all_s else 0.0,
         ),
     }
 
@@ -259,13 +269,20 @@ def _marks(quantiles_ms: dict[str, float]) -> str:
     return "  ".join(f"{name} {ms:.2f}" for name, ms in quantiles_ms.items())
 
 
+def _rate(per_s: float) -> str:
+    return f"{per_s:,.0f}" if per_s >= 10 else f"{per_s:g}"
+
+
 def _print(console: Console, report: dict[str, Any]) -> None:
     console.print(f"\n{report['kind']}, {report['concurrency']} connections")
     if report["interrupted"]:
         console.print(f"  interrupted after {report['seconds']:g} s", style="bold yellow")
+    elif report["hung_up"]:
+        ended = f"  ended after {report['seconds']:g} s: the gateway closed every connection"
+        console.print(ended, style="bold yellow")
     answers = ", ".join(f"{n:,} answers {status}" for status, n in report["statuses"].items())
-    console.print(f"  {report['requests_per_s']:,.0f} requests/s", style="bold", end="")
-    console.print(f"   {report['rows_per_s']:,.0f} rows/s   {answers}")
+    console.print(f"  {_rate(report['requests_per_s'])} requests/s", style="bold", end="")
+    console.print(f"   {_rate(report['rows_per_s'])} rows/s   {answers}")
     console.print(f"  latency ms: {_marks(report['latency_ms'])}")
     if report["refusal_ms"]:
         console.print(f"  refusals ms: {_marks(report['refusal_ms'])}")
@@ -274,6 +291,8 @@ def _print(console: Console, report: dict[str, Any]) -> None:
         console.print(f"  of that, sent late ms: {_marks(report['sent_late_ms'])}")
     if report["dropped"] or report["broken"]:
         console.print(f"  never sent: {report['dropped']}   broken: {report['broken']}")
+    if report["restarted"]:
+        console.print("  a service was started again meanwhile: where the time went is not known")
     where = Table("where the mean request's time went", "ms", box=None)
     for part in report["parts"]:
         where.add_row(part["name"], f"{part['ms']:.3f}")

@@ -11,6 +11,7 @@ STAGES = ("queue", "features", "compute", "post_processing", "record")
 FULL_CORE = 0.9
 """A single-threaded process above this share of a core can do no more."""
 FULL_MACHINE = 0.93
+LATE_SHARE_MAX = 0.5
 
 Sample = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -49,6 +50,15 @@ def grown(before: Sample, after: Sample, name: str, **labels: str) -> float:
         value - before.get(series, 0.0)
         for series, value in after.items()
         if series[0] == name and wanted <= set(series[1])
+    )
+
+
+def began_anew(before: Sample, after: Sample) -> bool:
+    """Whether a counter fell: its process was started again, and what it did before is not told."""
+    return any(
+        after.get(series, value) < value
+        for series, value in before.items()
+        if series[0].endswith(("_total", "_count"))
     )
 
 
@@ -125,8 +135,10 @@ def bottleneck(
     *,
     cores: int,
     kept_up: bool,
+    late_share: float = 0.0,
 ) -> str:
-    """One sentence: what would have to be faster for more."""
+    """One sentence: what would have to be faster for more. ``late_share`` is how much of the mean
+    latency passed before the request was sent."""
     if kept_up:
         return "none: the platform kept up with the rate asked for"
     full = [process for process in processes if process.cores >= FULL_CORE]
@@ -142,6 +154,11 @@ def bottleneck(
                 f"other programs on this machine: its processors are full, {others:.1f} of theirs"
             )
         return f"the machine's processors, all busy; most goes to {most.name} ({most.cores:.0%})"
+    if late_share > LATE_SHARE_MAX:
+        return (
+            f"the connections of this command: {late_share:.0%} of the time requests waited for a "
+            "free one; give more --concurrency"
+        )
     slowest = max(parts, key=lambda part: part.ms, default=None)
     if slowest is None or slowest.ms <= 0:
         return "not found: the platform's counters did not move"

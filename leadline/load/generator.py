@@ -42,12 +42,14 @@ class Outcome:
     latencies_s: "array[float]" = field(default_factory=_seconds)
     """Of all answers but refusals."""
     refused_s: "array[float]" = field(default_factory=_seconds)
-    """Of answers 429 and 503: how fast a refusal was."""
+    """Of answers 4xx and 503, which cost no prediction: how fast a refusal was."""
     latencies_from_sent_s: "array[float]" = field(default_factory=_seconds)
     refused_from_sent_s: "array[float]" = field(default_factory=_seconds)
     sent_late_s: "array[float]" = field(default_factory=_seconds)
     """Of every answered request: from when it was due to when it was sent."""
     statuses: Counter[int] = field(default_factory=Counter)
+    due: int = 0
+    """Open loop: how many requests were due."""
     dropped: int = 0
     """Open loop: due, but every caller was busy and the backlog full."""
     broken: int = 0
@@ -67,7 +69,7 @@ class Outcome:
         """Count one answer."""
         self.statuses[status] += 1
         self.sent_late_s.append(sent_s - due_s)
-        if status in (429, 503):
+        if 400 <= status < 500 or status == 503:
             self.refused_s.append(now_s - due_s)
             self.refused_from_sent_s.append(now_s - sent_s)
         else:
@@ -194,6 +196,7 @@ class _Run:
     def _send_due(self, now_s: float, rate: float) -> None:
         backlog_max = int(rate * 2) + 100
         while self._due_s <= now_s:
+            self.outcome.due += 1
             if self._idle:
                 self._ask(self._idle.pop(), self._due_s)
             elif len(self._backlog) < backlog_max:

@@ -106,6 +106,18 @@ def test_ctrl_c_before_anything_is_measured_says_so(tmp_path: Path) -> None:
     assert not gateway.of("/metrics")
 
 
+def test_a_slow_rate_is_told_as_it_is_and_that_it_was_kept_up_with(tmp_path: Path) -> None:
+    random.seed(3)
+    with platform(tmp_path):
+        said = run(tmp_path, "--rate", "8", "--seconds", "1", "--json")
+        report = json.loads(said.stdout)
+        shown = run(tmp_path, "--rate", "8", "--seconds", "1").output
+    assert report["answered_200"] >= 1
+    assert "kept up with the rate" in report["bottleneck"]
+    assert (report["restarted"], report["hung_up"]) == (False, False)
+    assert "  0 requests/s" not in shown
+
+
 def test_only_an_open_loop_tells_how_late_it_sent(tmp_path: Path) -> None:
     with platform(tmp_path):
         closed = run(tmp_path, "--seconds", "0.2")

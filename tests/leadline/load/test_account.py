@@ -1,6 +1,7 @@
 from leadline.load.account import (
     Part,
     Process,
+    began_anew,
     bottleneck,
     parts_of,
     processes_of,
@@ -63,6 +64,21 @@ def test_the_bottleneck_is_what_is_full() -> None:
     spread = [Process("inference", 0.8, 15.0), Process("gateway", 0.7, 12.0)]
     assert "processors" in bottleneck(spread, parts, 0.99, cores=2, kept_up=False)
     assert "compute" in bottleneck(spread, parts, 0.6, cores=2, kept_up=False)
+
+
+def test_too_few_connections_of_the_command_are_told() -> None:
+    idle, parts = [Process("gateway", 0.2, 12.0)], [Part("network and client", 470.0)]
+    said = bottleneck(idle, parts, 0.5, cores=2, kept_up=False, late_share=0.97)
+    assert said.startswith("the connections of this command: 97%")
+    said = bottleneck(idle, parts, 0.5, cores=2, kept_up=False, late_share=0.2)
+    assert "network and client" in said
+
+
+def test_a_counter_that_fell_is_of_a_process_that_began_anew() -> None:
+    before, after = read_sample([BEFORE]), read_sample([AFTER])
+    assert began_anew(after, before)
+    assert not began_anew(before, after)
+    assert not began_anew(after, {})  # a version that is not served any more
 
 
 def test_a_machine_that_others_keep_busy_is_told() -> None:

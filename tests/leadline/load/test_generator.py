@@ -74,6 +74,7 @@ async def test_every_answer_counts_from_due_and_from_sent() -> None:
     async with server(lambda n: ANSWER) as url:
         outcome = await run_load(url, "k", [b"{}"], seconds=0.5, concurrency=64, rate=300)
     assert len(outcome.latencies_s) == len(outcome.sent_late_s) > 50
+    assert outcome.due - 5 <= len(outcome.latencies_s) <= outcome.due
     for due_s, sent_s, late_s in zip(
         outcome.latencies_s, outcome.latencies_from_sent_s, outcome.sent_late_s, strict=True
     ):
@@ -89,11 +90,13 @@ async def test_a_body_that_the_system_takes_in_pieces_arrives_whole() -> None:
     assert outcome.broken == 0
 
 
-async def test_refusals_are_told_apart() -> None:
-    refusal = ANSWER.replace(b"200 OK", b"503 No")
+@pytest.mark.parametrize("status", [401, 429, 503])
+async def test_refusals_are_told_apart(status: int) -> None:
+    refusal = ANSWER.replace(b"200 OK", b"%d No" % status)
     async with server(lambda n: refusal if n % 2 else ANSWER) as url:
         outcome = await run_load(url, "k", [b"{}"], seconds=0.2, concurrency=2)
-    assert outcome.statuses[503] == len(outcome.refused_s) > 0
+    assert outcome.statuses[status] == len(outcome.refused_s) > 0
+    assert outcome.statuses[200] == len(outcome.latencies_s) > 0
     assert outcome.goodput_per_s < outcome.requests_per_s
 
 
