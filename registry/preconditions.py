@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contracts.identity import Caller
+from contracts.manifest import Manifest
 from contracts.problems import ProblemCode
 from kit.problems import Problem
 from registry.domain.audit import Act, BrokenChain
@@ -109,3 +110,12 @@ def broken_log(broken: BrokenChain) -> Problem:
         broken_at=broken.seq,
         what=str(broken),
     )
+
+
+def refuse_shadow(manifest: Manifest) -> None:
+    """Raise ``Problem`` for a version that would stand in the shadow for ever."""
+    if manifest.task == "raw":
+        raise Problem(
+            ProblemCode.CONFLICT,
+            "Shadows score what /predict answers; a version of bare tensors cannot be one.",
+        )

@@ -12,7 +12,13 @@ from registry.domain.promotion import Refused, move
 from registry.domain.version import VersionRecord
 from registry.metrics import TRANSITIONS
 from registry.ports import Announce, Ledger, Once, Transaction
-from registry.preconditions import Expected, known_version, permit, refuse_while_rolling_out
+from registry.preconditions import (
+    Expected,
+    known_version,
+    permit,
+    refuse_shadow,
+    refuse_while_rolling_out,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,8 @@ class Promote:
         record = known_version(tx, model, version)
         expected.check(record.revision, _shown(record))
         refuse_while_rolling_out(tx, model, version)
+        if to is State.SHADOW:
+            refuse_shadow(record.manifest)
         if self.four_eyes and to is State.PRODUCTION and record.published_by == caller.principal:
             raise Problem(ProblemCode.FORBIDDEN, "Somebody else than its publisher promotes it.")
         route = tx.route(model)

@@ -22,6 +22,7 @@ from registry.preconditions import (
     known_rollout,
     known_version,
     permit,
+    refuse_shadow,
     refuse_while_rolling_out,
 )
 
@@ -140,7 +141,9 @@ class RollOut:
         if record.state is State.ARCHIVED:
             record = record.moved(State.CANDIDATE, tx.now_us(), reason)
             tx.put_version(record)
-        earlier = tx.rollouts(model)
+        earlier, made = tx.rollouts(model), plan(record)
+        if made.shadow is not None:
+            refuse_shadow(record.manifest)
         rollout = Rollout(
             id=f"ro-{model}-{len(earlier) + 1}",
             model=model,
@@ -148,7 +151,7 @@ class RollOut:
             baseline=baseline,
             attempt=1 + sum(old.candidate == version for old in earlier),
             salt=self.new_salt(),
-            plan=plan(record),
+            plan=made,
             started_by=caller.principal,
             started_us=tx.now_us(),
             since_us=tx.now_us(),

@@ -36,7 +36,8 @@ class UnlawfulMove(ValueError):
     def __init__(self, current: State, wanted: State) -> None:
         reachable = ", ".join(sorted(state.value for state in _MOVES[current]))
         super().__init__(
-            f"a {current.value} version cannot become {wanted.value}; it may become: {reachable}"
+            f"this version is {current.value} and cannot become {wanted.value}; it may become: "
+            f"{reachable}"
         )
         self.current = current
         self.wanted = wanted

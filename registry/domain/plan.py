@@ -196,11 +196,13 @@ PRESETS = tuple(_PRESETS)
 
 def preset_plan(name: str, task: str, classes: int = 2, /, **changes: Any) -> RolloutPlan:
     """The plan of that preset for a model of that task (and as many ``classes``, where they have
-    names); ``changes`` replace whole fields.
+    names); ``changes`` replace whole fields. Models of bare tensors have no shadows.
 
     Raises ``KeyError`` for an unknown name, ``ValidationError`` for changes that do not fit.
     """
     preset = dict(_PRESETS[name])
+    if task == "raw":
+        preset["shadow"] = None
     step = preset.pop("step")
     fields = {
         "preset": name,

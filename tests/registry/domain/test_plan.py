@@ -24,3 +24,8 @@ def test_a_preset_guards_the_loss_that_what_is_served_allows(
 def test_a_field_that_no_plan_has_is_refused_whatever_it_is_called(field: str) -> None:
     with pytest.raises(ValidationError, match=field):
         preset_plan("standard", "classification", **{field: "x"})
+
+
+def test_a_model_of_bare_tensors_has_no_step_in_the_shadow() -> None:
+    assert preset_plan("careful", "classification").shadow is not None
+    assert preset_plan("careful", "raw").shadow is None

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.registry.conftest import promote, publish, speaking_as
+from tests.registry.conftest import manifest_of, promote, publish, speaking_as
 
 START = {"model": "delay", "version": "2", "preset": "fast", "reason": "it is better"}
 
@@ -264,3 +264,21 @@ async def test_webhooks_are_the_administrators(client: httpx.AsyncClient) -> Non
     assert eve.status_code == 403
     assert (await client.get("/v1/webhooks")).json() == {"webhooks": []}
     assert (await client.delete("/v1/webhooks/wh-1")).status_code == 404
+
+
+async def test_a_version_of_bare_tensors_is_never_left_in_a_shadow_that_scores_nothing(
+    client: httpx.AsyncClient,
+) -> None:
+    told = manifest_of()
+    raw = {"model": "delay", "task": "raw", "tensors": {"layout": "raw"}}
+    for factor in (2.0, 3.0):
+        await publish(client, factor, manifest={**raw, "training": told["training"]})
+    await promote(client, "1", "production")
+    refused = await promote(client, "2", "shadow")
+    assert refused.status_code == 409
+    assert "a version of bare tensors cannot be one" in refused.json()["detail"]
+    refused = await client.post("/v1/rollouts", json={**START, "plan": {"shadow": {}}})
+    assert refused.status_code == 409
+    started = await client.post("/v1/rollouts", json={**START, "preset": "careful"})
+    assert started.status_code == 201, started.text
+    assert started.json()["plan"]["shadow"] is None
