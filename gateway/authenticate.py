@@ -20,6 +20,7 @@ from kit.problems import Problem
 PROVEN_MAX = 4096
 TOKEN_LEEWAY_S = 30
 _NONE = "No API key came with this; send it as Authorization: Bearer <key>, or as X-API-Key."
+_OVER = "The token has expired."
 _NO = "The API key or token is not valid here; is it all of it, and of this platform?"
 _NOT_BEARER = "Authorization is to be: Bearer <key or token>; a key may also come as X-API-Key."
 _TWO = "Authorization and X-API-Key are two different keys; send one."
@@ -73,7 +74,7 @@ class Authenticate:
         if not self._issuers or credential.count(b".") != 2:
             raise Problem(ProblemCode.UNAUTHENTICATED, _NO)
         if known is not None and (known.expires_us or 0) <= self._clock.wall_us():
-            raise Problem(ProblemCode.UNAUTHENTICATED, "The token has expired.")
+            raise Problem(ProblemCode.UNAUTHENTICATED, _OVER)
         return known
 
     def _prove_key(self, credential: bytes, mark: bytes) -> Principal:
@@ -101,6 +102,8 @@ class Authenticate:
         """Verify a token, fetching its issuer's keys if need be. Raises ``Problem``."""
         try:
             issuer, claims = await self._verified(credential.decode())
+        except jwt.ExpiredSignatureError:  # its signature held
+            raise Problem(ProblemCode.UNAUTHENTICATED, _OVER) from None
         except (jwt.PyJWTError, KeyError, UnicodeDecodeError):
             raise Problem(ProblemCode.UNAUTHENTICATED, _NO) from None
         except StoreAway:

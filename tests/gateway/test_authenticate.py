@@ -310,6 +310,18 @@ async def test_a_known_token_ends_when_it_expires(
     await refused(authenticate, shown)
 
 
+async def test_a_token_that_has_expired_is_told_apart_only_when_it_is_genuine(
+    authenticate: Authenticate, clock: FakeClock
+) -> None:
+    old = token(clock, exp=SystemClock().wall_us() // 1_000_000 - 600)
+    with pytest.raises(Problem, match="The token has expired"):
+        await authenticate.later(old)
+    head, claims, signature = old.split(b".")
+    forged = b".".join((head, claims, signature[::-1]))
+    with pytest.raises(Problem, match="not valid here"):
+        await authenticate.later(forged)
+
+
 @pytest.mark.parametrize("shown", [b"", b"x", b"a.b.c", b"..", b"\xff.\xff.\xff", b"e30.e30.e30"])
 async def test_what_is_no_credential_is_refused(authenticate: Authenticate, shown: bytes) -> None:
     await refused(authenticate, shown)
