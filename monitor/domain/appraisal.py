@@ -23,7 +23,8 @@ def appraise(
     """Quality over the labelled predictions with intervals by day, calibration, the expected
     quality of all predictions (CBPE), concept drift and prior shift. JSON values; a member is
     None where it is not defined. Of more than two ``classes`` only the accuracy is: what was served
-    holds the probability of the last class, not that of the true one."""
+    holds the probability of the last class, not that of the true one. What a ``raw`` model gives
+    may be anything: only the means are told."""
     known = scored.only(scored.labelled)
     n = len(known)
     answer: dict[str, Any] = {
@@ -35,6 +36,8 @@ def appraise(
     if task == "regression":
         found = quality.regression(known.score, known.label, _days(known))
         return answer if found is None else {**answer, **_flat(asdict(found))}
+    if task == "raw":
+        return answer | {"expected": None, "concept_drift": None, "prior_shift": None}
     if classes is not None and classes > 2:
         return answer | _of_many(known)
     answer |= _expected(scored, known, profile)

@@ -1,5 +1,7 @@
 """What predictions were worth, said once and refused where it cannot be known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -33,6 +35,14 @@ def predictions(n: int, epsilon: float = 0.0) -> Scored:
 
 def with_epsilon(epsilon: float) -> PostProcessing:
     return PostProcessing(threshold=Threshold(value=0.5), exploration_epsilon=epsilon)
+
+
+def test_of_a_model_of_bare_tensors_no_probability_is_assumed() -> None:
+    scored = predictions(500)
+    found = appraise(replace(scored, score=scored.score * 20), "raw", None, 200)
+    assert (found["state"], found["n"]) == ("OK", 500)
+    assert found["mean_prediction"] == pytest.approx(float(scored.score.mean()) * 20)
+    assert not {"log_loss", "brier", "accuracy", "calibration"} & set(found)
 
 
 def test_exploration_tells_what_always_exploiting_would_have_earned() -> None:
