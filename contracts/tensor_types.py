@@ -1,24 +1,36 @@
 """Which tensors can be served: what the Open Inference Protocol, ONNX Runtime and numpy share."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-SERVED = {
-    1: "FP32",
-    2: "UINT8",
-    3: "INT8",
-    4: "UINT16",
-    5: "INT16",
-    6: "INT32",
-    7: "INT64",
-    8: "BYTES",
-    9: "BOOL",
-    10: "FP16",
-    11: "FP64",
-    12: "UINT32",
-    13: "UINT64",
-}
-"""The protocol's name of each ``TensorProto.DataType`` of ONNX that is served."""
+
+class TensorType(NamedTuple):
+    """One type under its three names."""
+
+    number: int
+    """``TensorProto.DataType`` of ONNX."""
+    element: str
+    """ONNX Runtime's, in ``tensor(...)``."""
+    datatype: str
+    """The Open Inference Protocol's."""
+
+
+SERVED = (
+    TensorType(1, "float", "FP32"),
+    TensorType(2, "uint8", "UINT8"),
+    TensorType(3, "int8", "INT8"),
+    TensorType(4, "uint16", "UINT16"),
+    TensorType(5, "int16", "INT16"),
+    TensorType(6, "int32", "INT32"),
+    TensorType(7, "int64", "INT64"),
+    TensorType(8, "string", "BYTES"),
+    TensorType(9, "bool", "BOOL"),
+    TensorType(10, "float16", "FP16"),
+    TensorType(11, "double", "FP64"),
+    TensorType(12, "uint32", "UINT32"),
+    TensorType(13, "uint64", "UINT64"),
+)
+_NUMBERS = frozenset(one.number for one in SERVED)
 _ZIPMAP = 'of class probabilities, leave out the ZipMap (skl2onnx: options={"zipmap": False})'
 _REMEDY = {
     "map_type": ("a map", _ZIPMAP),
@@ -38,8 +50,8 @@ def unserved(model: Any) -> Iterator[str]:
             if kind in _REMEDY:
                 what, remedy = _REMEDY[kind]
                 yield f"the {role} {value.name} is {what} and no tensor: {remedy}"
-            elif kind != "tensor_type" or value.type.tensor_type.elem_type not in SERVED:
+            elif kind != "tensor_type" or value.type.tensor_type.elem_type not in _NUMBERS:
                 yield (
                     f"the {role} {value.name} has a type that is not served; those are "
-                    f"{', '.join(sorted(SERVED.values()))}"
+                    f"{', '.join(sorted(one.datatype for one in SERVED))}"
                 )

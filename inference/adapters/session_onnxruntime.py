@@ -9,6 +9,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from contracts.served import OUTCOMES
+from contracts.tensor_types import SERVED
 from inference.domain.fleet import Tensor, TensorSpec
 from kit.logs import LineBudget, get_logger
 
@@ -18,21 +19,7 @@ FAILURE_LINES_PER_S_MAX = 10
 _failure_lines = LineBudget(FAILURE_LINES_PER_S_MAX)
 _MODEL_ERROR = OUTCOMES.index("model_error")
 
-DATATYPES = {
-    "tensor(bool)": "BOOL",
-    "tensor(uint8)": "UINT8",
-    "tensor(uint16)": "UINT16",
-    "tensor(uint32)": "UINT32",
-    "tensor(uint64)": "UINT64",
-    "tensor(int8)": "INT8",
-    "tensor(int16)": "INT16",
-    "tensor(int32)": "INT32",
-    "tensor(int64)": "INT64",
-    "tensor(float16)": "FP16",
-    "tensor(float)": "FP32",
-    "tensor(double)": "FP64",
-    "tensor(string)": "BYTES",
-}
+DATATYPES = {f"tensor({one.element})": one.datatype for one in SERVED}
 """ONNX Runtime's names of tensor types and the Open Inference Protocol's."""
 
 
