@@ -1,5 +1,6 @@
 """Who comes in: a proven caller, within its scopes, its limit and its share in flight."""
 
+import asyncio
 from functools import lru_cache
 
 from contracts.problems import ProblemCode
@@ -46,10 +47,17 @@ class Admission:
         return known
 
     async def principal(self, preamble: Preamble) -> Principal:
-        """The caller. Raises ``Problem`` (unauthenticated)."""
+        """The caller, within what it would wait. Raises ``Problem`` (unauthenticated, or who was
+        late)."""
         known = self.principal_now(preamble)
         if known is None:
-            known = await self.authenticate.later(preamble.credential or b"")
+            deadline = self.deadline(preamble.timeout_ms)
+            try:
+                async with asyncio.timeout(deadline.remaining_s()):
+                    known = await self.authenticate.later(preamble.credential or b"")
+            except TimeoutError:
+                detail = "The keys of the token's issuer did not come in time."
+                raise Problem(ProblemCode.DEADLINE_EXCEEDED, detail, stage="issuer") from None
             preamble.principal = known.caller.principal
         return known
 
