@@ -195,6 +195,13 @@ class Schedule:
 
 
 def _export(model: str, result: dict[str, Any]) -> None:
+    """The night's numbers, and no earlier ones: a version that did not serve has none to be told,
+    or its labels would be overdue for ever."""
+    for gauge in (
+        metrics.FEATURE_D, metrics.FEATURE_P, metrics.FEATURE_MEAN_SIGMA, metrics.QUALITY,
+        metrics.LABELS_OVERDUE,
+    ):  # fmt: skip
+        gauge.remove_by_labels({"model": model})
     for version, found in result["versions"].items():
         for column, drift in found.get("columns", {}).items():
             if drift["state"] == "OK":

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from kit.clock import FakeClock
+from monitor import metrics
 from monitor.adapters.baselines_registry import RegistryBaselines
 from monitor.adapters.database_sqlite import Database
 from monitor.adapters.history_sqlite import SqliteHistory
@@ -235,6 +236,26 @@ async def test_too_few_rows_are_neither_alarm_nor_all_clear(office: Office) -> N
     run = office.verdicts.runs(MODEL, "day", 1)[0]
     assert run.result["versions"]["2"]["state"] == "INSUFFICIENT_DATA"
     assert office.sink.taken == []
+
+
+async def test_a_version_that_serves_no_more_is_not_told_of_any_more(office: Office) -> None:
+    def told() -> set[str]:
+        return {
+            metric.name
+            for metric in metrics.REGISTRY.collect()
+            for sample in metric.samples
+            if sample.labels.get("model") == MODEL and metric.type == "gauge"
+        }
+
+    for number in range(3):
+        await office.day(number, right=0.8)
+    assert {"monitor_labels_overdue_share", "drift_ks_distance", "quality_value"} <= told()
+    sent = len(office.sink.taken)
+    for _ in range(3):
+        office.clock.advance_us(DAY_US)
+        await office.jobs()
+    assert told() == set()
+    assert len(office.sink.taken) == sent
 
 
 async def test_a_sink_that_was_away_gets_the_message_later(office: Office) -> None:
