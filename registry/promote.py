@@ -82,6 +82,8 @@ class Promote:
         tx.put_version(change.record)
         if change.route != route:
             tx.put_route(model, change.route)
+        if change.route is None:
+            _forget_replaced(tx, model)
         tx.record(
             Act(
                 actor=caller.principal,
@@ -94,6 +96,12 @@ class Promote:
             )
         )
         return _shown(change.record)
+
+
+def _forget_replaced(tx: Transaction, model: str) -> None:
+    """Nothing of the model is loaded any more, also not what its last rollouts replaced."""
+    for rollout in tx.rollouts(model, unsettled=True):
+        tx.put_rollout(rollout.changed(warm_until_us=None))
 
 
 def _shown(record: VersionRecord) -> dict[str, Any]:

@@ -63,10 +63,12 @@ class RollBack:
                 if rollout.is_active or rollout.status == "promoted"
             ]
             if not candidates:
-                raise Problem(
-                    ProblemCode.CONFLICT,
-                    "No earlier version is still loaded; bring one back by an override.",
+                way = (
+                    "bring one back by an override"
+                    if tx.route(model)
+                    else "nothing of this model is in production; move a version there"
                 )
+                raise Problem(ProblemCode.CONFLICT, f"No earlier version is still loaded; {way}.")
             return self._take_back(tx, candidates[-1], reason, caller)
 
         answer = await self.ledger.write_once(once, work, dry_run=dry_run)

@@ -134,7 +134,8 @@ class RollOut:
         baseline = production_of(tx.route(model))
         if baseline is None:
             raise Problem(
-                ProblemCode.CONFLICT, "Nothing is in production; the first version is promoted."
+                ProblemCode.CONFLICT,
+                "Nothing of this model is in production; move a version there, without a rollout.",
             )
         if baseline == version:
             raise Problem(ProblemCode.CONFLICT, "This version is in production already.")

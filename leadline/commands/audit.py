@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from leadline.client import Client, ProblemError
-from leadline.commands.models import as_json_option
+from leadline.commands.models import as_json_option, deed
 from leadline.commands.moments import moment
 from leadline.state import StateDir, state_option
 
@@ -38,7 +38,7 @@ def list_(state: StateDir, model: str | None, last: int, as_json: bool) -> None:
     table = Table("#", "when", "who", Column("what", no_wrap=True), "to", "why")
     for entry in entries:
         table.add_row(
-            str(entry["seq"]), moment(entry["at_us"]), entry["actor"], entry["action"],
+            str(entry["seq"]), moment(entry["at_us"]), entry["actor"], deed(entry),
             entry["subject"], entry["reason"],
         )  # fmt: skip
     Console(markup=False).print(table)

@@ -122,7 +122,7 @@ def history(state: StateDir, model: str, as_json: bool) -> None:
     table = Table("when", "who", Column("what", no_wrap=True), "to", "why", title="Every act")
     for line in found["history"]:
         table.add_row(
-            moment(line["at_us"]), line["actor"], line["action"], line["subject"], line["reason"]
+            moment(line["at_us"]), line["actor"], deed(line), line["subject"], line["reason"]
         )
     console.print(table)
 
@@ -138,21 +138,28 @@ def history(state: StateDir, model: str, as_json: bool) -> None:
 def move(
     state: StateDir, model: str, version: str, to: str, reason: str, dry_run: bool, as_json: bool
 ) -> None:
-    """Change a VERSION's state where that needs no rollout."""
+    """Change a VERSION's state where that needs no rollout.
+
+    archived retires the version in production: nothing of MODEL answers then.
+    """
     path = f"/v1/models/{model}/versions/{version}"
     with Client.from_state(state) as client:
-        revision = client.get(path)["revision"]
+        before = client.get(path)
+        revision = before["revision"]
         answer = client.post(
             f"{path}/transitions",
             {"to": to, "reason": reason},
             headers={"if-match": f'"{revision}"'},
             params={"dry_run": str(dry_run).lower()},
         )
-    click.echo(
-        json.dumps(answer, indent=2)
-        if as_json
-        else f"{model} version {version} is {answer['state']}."
-    )
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+        return
+    click.echo(f"{model} version {version} {'would be' if dry_run else 'is'} {answer['state']}.")
+    if before["state"] == "production":
+        when = "then" if dry_run else "now"
+        click.echo(f"Nothing of {model} answers {when}; its callers get 404. To bring it back:")
+        click.echo(f"leadline models move {model} {version} production{state.flag} --reason ...")
 
 
 @models.command()
@@ -198,6 +205,13 @@ def rollback(state: StateDir, model: str, reason: str, dry_run: bool, as_json: b
         )
     said = f"{answer['id']} is taken back; version {answer['baseline']} answers."
     click.echo(json.dumps(answer, indent=2) if as_json or dry_run else said)
+
+
+def deed(entry: dict[str, Any]) -> str:
+    """An audit entry's action; of a version that moved, with the state it moved to."""
+    state = (entry["after"] or {}).get("state")
+    moved = entry["action"] == "version.transition" and state is not None
+    return f"{entry['action']}: {state}" if moved else str(entry["action"])
 
 
 def flat(value: Any, name: str = "") -> dict[str, Any]:

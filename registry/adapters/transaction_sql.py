@@ -183,10 +183,9 @@ class SqlTransaction(RolloutRows):
     def scene(self, rollout: Rollout) -> Scene:
         candidate = self.version(rollout.model, rollout.candidate)
         baseline = self.version(rollout.model, rollout.baseline)
-        route = self.route(rollout.model)
+        route = self.route(rollout.model) or ModelRoute(arms=())  # of a retired model
         assert candidate is not None
         assert baseline is not None
-        assert route is not None
         return Scene(rollout, route, candidate, baseline)
 
     def settle(self, before: Scene, after: Scene, act: Act) -> None:

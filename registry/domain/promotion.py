@@ -1,7 +1,7 @@
 """A single, manual state change of a version: what else changes with it, or why it is refused.
 
-Only what moves no traffic away from a version that serves is done here. Replacing a production
-version is a rollout's business (``registry.domain.rollout``).
+A version that serves may only be retired here, and then nothing of its model answers. Replacing it
+is a rollout's business (``registry.domain.rollout``).
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,12 @@ def _route_after(record: VersionRecord, to: State, route: ModelRoute | None) -> 
             raise Refused("a shadow needs a version in production to run beside")
         return with_shadow(route, version)
     if record.state is State.PRODUCTION:
-        raise Refused("the version that serves is replaced by a rollout, not taken away")
+        if to is not State.ARCHIVED:
+            raise Refused("the version that serves is replaced by a rollout, or archived")
+        if route is not None and route.shadows:
+            beside = ", ".join(route.shadows)
+            raise Refused(f"version {beside} runs in its shadow; move that to candidate first")
+        return None
     if route is None or version not in route.versions():
         return route
     return without(route, version)

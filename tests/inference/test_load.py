@@ -379,6 +379,23 @@ async def test_a_version_no_table_names_is_closed_when_nothing_holds_it(
     assert loading.states() == {"2": "ready"}
 
 
+async def test_a_model_that_leaves_the_table_is_closed_and_not_found(
+    loading: Loading, tmp_path: Path
+) -> None:
+    loading.registry.publish("1", logistic_model([0.1] * 10), inputs=defaults(0.0))
+    await loading.route(1, ("1", 1.0))
+    assert (await loading.house.ask(body("a")))[0].status == 200
+    loading.load.offer(RoutingTable(epoch=2))
+    await loading.load.apply()
+    loading.house.fleet = loading.load.fleet
+    assert (loading.states(), loading.load.missing()) == ({}, [])
+    assert (await loading.house.ask(body("a")))[0].status == 404
+    with ThreadPoolExecutor(1) as executor:  # the registry away, at the next start
+        again = load_of(loading.registry, loading.house, executor, tmp_path)
+        await again.start()
+    assert (again.fleet.epoch, again.fleet.models) == (2, {})
+
+
 def golden_for(rows: Any, answers: Any) -> bytes:
     def tensor(values: Any) -> GoldenTensor:
         array = np.asarray(values, np.float32)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from kit.clock import FakeClock
-from monitor import metrics
+from kit.telemetry import REGISTRY
 from monitor.adapters.baselines_registry import RegistryBaselines
 from monitor.adapters.database_sqlite import Database
 from monitor.adapters.history_sqlite import SqliteHistory
@@ -242,7 +242,7 @@ async def test_a_version_that_serves_no_more_is_not_told_of_any_more(office: Off
     def told() -> set[str]:
         return {
             metric.name
-            for metric in metrics.REGISTRY.collect()
+            for metric in REGISTRY.collect()
             for sample in metric.samples
             if sample.labels.get("model") == MODEL and metric.type == "gauge"
         }

@@ -25,6 +25,8 @@ from registry.domain.rollout import Rollout
 from registry.domain.traffic import only
 from registry.domain.version import VersionRecord, manifest_digest
 from registry.ports import Transaction
+from registry.preconditions import Expected
+from registry.promote import Promote
 from registry.roll_back import RollBack
 from registry.roll_out import RollOut
 from registry.steer import Steer
@@ -165,6 +167,7 @@ class Desk:
         self.ledger = SqlLedger(
             f"sqlite:///{state_dir / 'r' / 'registry.db'}", clock, self._executor
         )
+        self.promote = Promote(self.ledger, self._announce, four_eyes)
         self.roll_out = RollOut(self.ledger, self._announce, lambda: "salt", 10.0, four_eyes)
         self.roll_back = RollBack(self.ledger, self._announce)
         self.steer = self.steering("copy-1")
@@ -197,6 +200,10 @@ class Desk:
             "delay", "2", lambda _: made or plan(), "a test wants it", ANN
         )
         return str(answer["id"])
+
+    async def move(self, number: str, to: State) -> None:
+        """Ann changes a version's state by hand."""
+        await self.promote("delay", number, to, "a test wants it", ANN, Expected(None))
 
     async def report(self, *ready: str, **fields: Any) -> None:
         """A replica says what it has."""

@@ -11,6 +11,7 @@ from contracts.evidence import ArmCount
 from kit.clock import FakeClock
 from kit.problems import Problem
 from registry.domain.experiment import ExperimentPlan, compare
+from registry.domain.lifecycle import State
 from registry.domain.plan import GuardPlan
 from registry.experiment import Experiments
 from registry.preconditions import Expected
@@ -59,6 +60,13 @@ async def test_arms_take_traffic_only_when_all_are_loaded_and_then_exactly_their
         ("new", "arm", 0.5),
     ]
     assert route.experiment_id == route.rollout_id == "ex-delay-1"
+
+
+async def test_the_control_of_an_experiment_is_not_retired(desk: Desk) -> None:
+    await experiments(desk).start("delay", PLAN, "which is better?", ANN)
+    with pytest.raises(Problem, match="ex-delay-1 is under way; stop it first"):
+        await desk.move("1", State.ARCHIVED)
+    assert [arm.weight for arm in (await desk.route()).arms] == [1.0]
 
 
 async def test_harm_on_a_guard_stops_the_experiment_and_a_mismatch_does_not(desk: Desk) -> None:

@@ -65,6 +65,47 @@ async def test_a_second_production_version_needs_a_rollout(client: httpx.AsyncCl
     assert "rollout" in answer.json()["detail"]
 
 
+async def test_a_retired_model_answers_nobody_and_comes_back(client: httpx.AsyncClient) -> None:
+    await publish(client)
+    await promote(client, "1", "production")
+    answer = await promote(client, "1", "archived", match='"2"')
+    assert (answer.status_code, answer.json()["state"]) == (200, "archived")
+    assert (await table(client)).models == {}
+    page = (await client.get("/v1/models/delay")).json()
+    assert (page["production"], page["route"]) == (None, None)
+    last = (await client.get("/v1/audit")).json()["entries"][-1]
+    assert (last["before"]["state"], last["after"]["state"]) == ("production", "archived")
+    assert (await promote(client, "1", "production")).status_code == 200
+    assert [arm.version for arm in (await table(client)).models["delay"].arms] == ["1"]
+    champions = (await client.get("/v1/models/delay/history")).json()["champions"]
+    assert [one["version"] for one in champions] == ["1", "1"]
+    assert [one["until_us"] is None for one in champions] == [False, True]
+
+
+async def test_a_version_with_a_shadow_beside_it_is_not_retired(client: httpx.AsyncClient) -> None:
+    await publish(client, 2.0)
+    await publish(client, 3.0)
+    await promote(client, "1", "production")
+    await promote(client, "2", "shadow")
+    answer = await promote(client, "1", "archived")
+    assert answer.status_code == 409
+    assert "version 2 runs in its shadow" in answer.json()["detail"].lower()
+    assert (await promote(client, "2", "candidate")).status_code == 200
+    assert (await promote(client, "1", "archived")).status_code == 200
+
+
+async def test_a_retirement_needs_the_right_to_promote(client: httpx.AsyncClient) -> None:
+    await publish(client)
+    await promote(client, "1", "production")
+    answer = await client.post(
+        "/v1/models/delay/versions/1/transitions",
+        json={"to": "archived", "reason": "because"},
+        headers={"if-match": "*", **speaking_as("eve", "registry:read", "registry:write")},
+    )
+    assert answer.status_code == 403
+    assert list((await table(client)).models) == ["delay"]
+
+
 async def test_an_unlawful_move_is_a_conflict(client: httpx.AsyncClient) -> None:
     await publish(client)
     answer = await promote(client, "1", "halted")

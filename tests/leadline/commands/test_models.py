@@ -10,6 +10,30 @@ from leadline.commands.models import models
 from tests.leadline.fake_gateway import fake_gateway
 
 
+def test_whoever_retires_a_model_is_told_what_its_callers_get_and_how_it_comes_back(
+    tmp_path: Path,
+) -> None:
+    write_clock(tmp_path / "clock", 0, 0)
+    with fake_gateway(tmp_path / "clock") as gateway:
+        path = "/v1/models/risk/versions/1"
+        gateway.says[path] = {"state": "production", "revision": 2}
+        for dry_run in ("false", "true"):
+            gateway.says[f"{path}/transitions?dry_run={dry_run}"] = {"state": "archived"}
+        (tmp_path / "endpoints.json").write_text(json.dumps({"gateway": gateway.url}))
+        (tmp_path / "credentials.json").write_text(json.dumps({"admin_key": "k"}))
+        move = ["move", "risk", "1", "archived", "--reason", "sold", "--state", str(tmp_path)]
+        done = CliRunner().invoke(models, move)
+        tried = CliRunner().invoke(models, [*move, "--dry-run"])
+    assert done.output.splitlines() == [
+        "risk version 1 is archived.",
+        "Nothing of risk answers now; its callers get 404. To bring it back:",
+        f"leadline models move risk 1 production --state {tmp_path} --reason ...",
+    ]
+    assert tried.output.startswith(
+        "risk version 1 would be archived.\nNothing of risk answers then"
+    )
+
+
 def test_a_version_that_is_not_loaded_is_shown_with_the_reason(tmp_path: Path) -> None:
     write_clock(tmp_path / "clock", 0, 0)
     version = {
