@@ -40,7 +40,7 @@ FIRST_ERROR_OUTCOME = OUTCOMES.index("model_error")
 
 STATUSES = ("PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE", "DEFAULTED", "UNAVAILABLE")
 """By index: where a feature value came from. DEFAULTED replaces a missing value by the declared
-default; UNAVAILABLE means the store was away."""
+default; UNAVAILABLE means the store was away, or held what cannot be read."""
 
 CACHED, EXPLORED, DEGRADED = 1, 2, 4
 """Bits of ``flags``."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from feature_store.domain.columns import Column, Fields, LatestReader, Reader, WindowReader
+from feature_store.domain.damaged import UNREADABLE, decode_readable
 from feature_store.domain.keys import KeyEncoder
 from feature_store.domain.schema import Int64s
 from shared_features import CompiledService, FeatureView, MissingField
@@ -109,7 +110,11 @@ class Question:
             fields = group.fields_of(replies[at : at + count])
             at += count
             for reader, place in zip(group.readers, group.starts, strict=True):
-                reader.decode(fields, place, index, self.rows, self.now_us, columns)
+                try:
+                    reader.decode(fields, place, index, self.rows, self.now_us, columns)
+                except UNREADABLE:
+                    own = fields[place : place + reader.width]
+                    columns |= decode_readable(reader, own, index, self.rows, self.now_us)
         return LookedUp(columns, self.rows, self.now_us, applied)
 
 

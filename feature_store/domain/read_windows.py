@@ -91,9 +91,11 @@ def _gather(
         spine = _with_due_deletions(layout, span, spine, now_us)  # noqa: PLW2901
         *_, rows, waiting, cells, floats = HEAD.unpack_from(spine)
         at = HEAD.size + (rows + waiting) * row_size
+        end = at + cells * cell_size
+        if end + floats * 8 != len(spine):
+            raise ValueError("a spine that is not as long as its head says")
         row_parts.append(spine[HEAD.size : at])
         if cells:
-            end = at + cells * cell_size
             cell_parts.append(spine[at:end])
             float_parts.append(spine[end : end + floats * 8])
             if block is not None:

@@ -1,5 +1,6 @@
 """Historical jobs, key histories, audits and definitions over HTTP."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -139,8 +140,9 @@ async def test_a_key_tells_what_was_known_then_and_now(client: httpx.AsyncClient
     assert [row["delay"] for row in found["rows"]] == [11, 10]
 
 
+@pytest.mark.parametrize("tampered", [lambda value: value[:-1] + b"\x01", lambda _: b"garbage"])
 async def test_the_audit_finds_a_value_that_was_tampered_with(
-    client: httpx.AsyncClient, redis_url: str
+    client: httpx.AsyncClient, redis_url: str, tampered: Callable[[bytes], bytes]
 ) -> None:
     import redis.asyncio
 
@@ -152,7 +154,7 @@ async def test_the_audit_finds_a_value_that_was_tampered_with(
         [key] = [key async for key in raw.scan_iter("ll:fs:{route|*UA*")]
         [(field, value)] = (await raw.hgetall(key)).items()
         assert isinstance(value, bytes)
-        await raw.hset(key, field, value[:-1] + b"\x01")
+        await raw.hset(key, field, tampered(value))
         await raw.hset("ll:fs:{route|s2:XX|i1}", field, value)
     dirty = (await client.get(url, params={"view": "last_arrival"})).json()
     assert (dirty["mismatches_total"], dirty["differing_buckets"], dirty["orphans"]) == (1, 1, 1)
