@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from contracts.manifest import Manifest
 from contracts.profile import BaselineProfile
 from contracts.tensor_types import unserved
+from registry.adapters.face_onnx import UnsoundGraph, face_of
 from registry.ports import StagedFile
 
 TEXT_BYTES_MAX = 64 * 1024 * 1024
@@ -87,46 +88,19 @@ def _text_faults(_manifest: Manifest, file: StagedFile) -> Iterator[str]:
 
 
 def _onnx_faults(manifest: Manifest, file: StagedFile) -> Iterator[str]:
-    # Imported here: the checker costs 0.3 s of start and is needed only when somebody publishes.
-    import onnx
-    from google.protobuf.message import DecodeError
-
     try:
-        model = onnx.load_model(file.path, load_external_data=False)
-    except DecodeError:
-        yield "not an ONNX model: its bytes cannot be read as one"
-        return
-    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in _tensors(model, onnx.TensorProto)):
-        yield (
-            "keeps weights in other files (external data); save it as one file "
-            "(mlflow: save_as_external_data=False)"
-        )
-        return
-    try:
-        onnx.checker.check_model(model, full_check=False)
-    except (onnx.checker.ValidationError, ValueError) as invalid:
-        yield f"not a valid ONNX model: {str(invalid).splitlines()[0][:200]}"
+        face = face_of(file.path)
+    except UnsoundGraph as unsound:
+        yield str(unsound)
         return
     if file.entry.path == "model.onnx":
-        yield from unserved(model)
-        yield from _signature_faults(manifest, model)
+        yield from unserved(face)
+        yield from _signature_faults(manifest, face)
 
 
-def _tensors(message: Any, kind: type) -> Iterator[Any]:  # protobuf messages
-    """Every tensor anywhere below: initializers, attributes, subgraphs, functions."""
-    if isinstance(message, kind):
-        yield message
-        return
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for part in value if isinstance(value, Sequence) or hasattr(value, "add") else (value,):
-                yield from _tensors(part, kind)
-
-
-def _signature_faults(manifest: Manifest, model: Any) -> Iterator[str]:  # onnx.ModelProto
-    constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = {value.name for value in model.graph.input} - constants
-    outputs = {value.name for value in model.graph.output}
+def _signature_faults(manifest: Manifest, face: Any) -> Iterator[str]:  # onnx.ModelProto
+    inputs = {value.name for value in face.graph.input}
+    outputs = {value.name for value in face.graph.output}
     tensors = manifest.tensors
     for name in (tensors.probability, tensors.value):
         if name is not None and name not in outputs:
