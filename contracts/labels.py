@@ -1,10 +1,30 @@
 """Labels and business events, as callers send them (``POST /v1/labels``, ``/v1/events``)."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
-Text = Annotated[str, Field(min_length=1, max_length=256)]
+TEXT_CHARACTERS_MAX = 256
+Text = Annotated[str, Field(min_length=1, max_length=TEXT_CHARACTERS_MAX)]
+
+
+def _truth(value: Any, handler: ValidatorFunctionWrapHandler) -> float | bool | str:
+    """What is none of the three is one error at its place, not three at places that are not."""
+    try:
+        truth: float | bool | str = handler(value)
+    except ValidationError:
+        detail = f"a number, true, false or a text of 1 to {TEXT_CHARACTERS_MAX} characters"
+        raise ValueError(detail) from None
+    return truth
 
 
 class _Strict(BaseModel):
@@ -23,7 +43,7 @@ class LabelIn(_Strict):
     row: int = Field(default=0, ge=0, le=9_999)
     unit: Text | None = None
     predicted_at: AwareDatetime | None = Field(default=None, strict=False)
-    label: float | bool | Text
+    label: Annotated[float | bool | Text, WrapValidator(_truth)]
     event_time: AwareDatetime = Field(strict=False)
 
     @model_validator(mode="after")

@@ -1,9 +1,10 @@
 """Problems as exceptions and as bodies (RFC 9457)."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import orjson
+from pydantic_core.core_schema import ErrorType
 
 from contracts.problems import PROBLEM_MEDIA_TYPE, ProblemCode
 
@@ -22,6 +23,8 @@ _TOLD = frozenset(
 )  # fmt: skip
 
 
+_PYDANTICS = frozenset(get_args(ErrorType)) - {"value_error"}
+"""Everything else is in a schema's own words."""
 _NO_OBJECT = frozenset({"model_attributes_type", "dict_type", "list_type"})
 _PLAIN = (
     ("valid dictionary or object to extract fields from", "JSON object"),
@@ -114,11 +117,6 @@ def invalid_input(errors: Iterable[Any]) -> Problem:
     )
 
 
-def _is_unread(error: Mapping[str, Any]) -> bool:
-    """Whether a body was not read as JSON, because it does not say that it is."""
-    return error["type"] in _NO_OBJECT and isinstance(error.get("input"), bytes)
-
-
 def _follows_from(error: Mapping[str, Any], errors: list[Mapping[str, Any]]) -> bool:
     """Whether a list is too short only because what is wrong with its items was not counted."""
     at = error["loc"]
@@ -134,9 +132,10 @@ def no_such_path(path: str) -> str:
 
 
 def _wanted(error: Mapping[str, Any]) -> str:
-    """What pydantic says of a field, where that is of the schema and cannot be of the input."""
-    message = str(error["msg"])
+    """What is said of a field, where that is of the schema and cannot be of the input."""
+    message = str(error["msg"]).removeprefix("Value error, ")
     for word, plain in _PLAIN:
         message = message.replace(word, plain)
-    told = error["type"] in _TOLD and len(message) <= WANTED_CHARACTERS_MAX
+    fit_to_tell = error["type"] in _TOLD or error["type"] not in _PYDANTICS
+    told = fit_to_tell and len(message) <= WANTED_CHARACTERS_MAX
     return f" ({message[0].lower()}{message[1:]})" if told else ""

@@ -40,14 +40,8 @@ class RolloutIn(_Body):
 
 
 def _unfit(wrong: ValidationError) -> Problem:
-    """Pointers and codes as everywhere; what contradicts itself also in the plan's own words."""
     errors = wrong.errors(include_input=False, include_url=False, include_context=False)
-    problem = invalid_input([{**one, "loc": ("body", "plan", *one["loc"])} for one in errors])
-    words = [one["msg"].partition(", ")[2] for one in errors if one["type"] == "value_error"]
-    if words:
-        detail = f"{problem.detail.removesuffix('.')}: {'; '.join(words)}."
-        return Problem(problem.code, detail, **problem.extra)
-    return problem
+    return invalid_input([{**one, "loc": ("body", "plan", *one["loc"])} for one in errors])
 
 
 class ReasonIn(_Body):

@@ -156,6 +156,13 @@ async def test_labels_that_are_no_labels_are_refused_with_pointers(
     answer = await client.post("/v1/labels", json={"labels": [label]})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"] == "/labels/0"
+    assert "names request_id, or unit and predicted_at" in answer.json()["detail"]
+    wrongs: list[object] = [None, [], "", "x" * 300]
+    for wrong in wrongs:
+        body = {"labels": [{**label, "request_id": "a", "label": wrong}]}
+        answer = await client.post("/v1/labels", json=body)
+        assert answer.json()["errors"] == [{"pointer": "/labels/0/label", "code": "value-error"}]
+        assert "a number, true, false or a text" in answer.json()["detail"]
     empty = await client.post("/v1/labels", json={"labels": []})
     assert empty.status_code == 422
 
