@@ -33,7 +33,7 @@ class Once:
         """The answer, or the one that was given before (header ``idempotent-replay: true``)."""
         try:
             name = await self._name(question, key)
-            asked = question.body + (b"explain" if question.preamble.explain else b"")
+            asked = question.body + str(question.preamble.explain).encode()
             mark = hashlib.sha256(asked).hexdigest().encode()
             found = await self._kept.claim(name, mark, PENDING_MS)
         except Problem as problem:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from contracts.envelope import BadEnvelope
 from contracts.frames import Answer, Ask, FrameKind
+from contracts.problems import ProblemCode
 from gateway.admit import Admission, problem_reply
 from gateway.domain.envelope import Envelope, model_in, open_envelope, read_envelope
 from gateway.domain.exchange import Question, Reply, parse_lines, trace_of
@@ -15,6 +16,7 @@ from kit.errand import IN_A_TASK
 from kit.problems import Problem
 
 CLIENT_REQUEST_ID_BYTES_MAX = 128
+QUERY = "The query may say explain_features=true (or false) and nothing else."
 OffLoop = Callable[[bytes], Awaitable[Envelope]]
 
 
@@ -39,6 +41,8 @@ class Predict:
             if principal is None:
                 await IN_A_TASK
                 principal = await admission.principal(preamble)
+            if preamble.explain is None:
+                raise Problem(ProblemCode.INVALID_INPUT, QUERY)
             admission.enter(principal)
             try:
                 if self._slow:
@@ -94,6 +98,6 @@ def _pack(question: Question, envelope: Envelope, principal: str, deadline: Dead
         trace_of(preamble.traceparent, request_id),
         (preamble.client_request_id or b"")[:CLIENT_REQUEST_ID_BYTES_MAX],
         envelope.body,
-        preamble.explain,
+        preamble.explain is True,
         0 if envelope.read else envelope.rows,
     )

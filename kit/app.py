@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any
 from uuid import uuid4
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
@@ -23,6 +23,7 @@ from kit.identity import caller_of
 from kit.json_bodies import JsonBodies
 from kit.lean import LeanRoutes, lean_answers, problem_response
 from kit.logs import get_logger
+from kit.parameters import refuse_unknown_parameters
 from kit.problems import Problem, invalid_input, no_such_path
 from kit.settings import ServiceSettings
 from kit.tasks import TaskOwner
@@ -85,10 +86,13 @@ def create_app(
     app.lean = lean.places
     app.lean_answer = IdentityMiddleware(JsonBodies(lean), token)
     app.state.draining = draining
-    routers = [_vital_signs(ready, watchdog, draining), *routers]
+    vital_signs = _vital_signs(ready, watchdog, draining)
+    routers = [vital_signs, *routers]
     for router in routers:
         _summarize(router)
-        app.include_router(router)
+        # who watches may add parameters of its own
+        checks = [] if router is vital_signs else [Depends(refuse_unknown_parameters)]
+        app.include_router(router, dependencies=checks)
     _answer_problems(app, [route for router in routers for route in router.routes])
     return app
 

@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
+from kit.parameters import check_parameters
 from kit.problems import Problem, invalid_input, problem_body
 
 Answer = Callable[[Request], Awaitable[Response]]
@@ -43,6 +44,8 @@ class LeanRoute(APIRoute):
 
     async def answer(self, request: Request) -> Response:
         """What FastAPI would answer; raises what the guards and the endpoint raise."""
+        if request.scope["query_string"]:
+            check_parameters(request.query_params.keys(), ())
         given: dict[str, Any] = {}
         for guard in self.dependant.dependencies:
             assert guard.call is not None

@@ -15,6 +15,7 @@ from feature_store.ports import HistoricalEngine, LogReader
 from feature_store.recall import recall
 from kit.clock import Clock
 from kit.identity import needs
+from kit.parameters import check_parameters
 from kit.problems import Problem
 from shared_features import Catalogue, MissingField, View
 
@@ -58,10 +59,25 @@ def router(
     return routes
 
 
+_KEY_PARTS = {
+    "parameters": [
+        {
+            "name": "key",
+            "in": "query",
+            "style": "form",
+            "explode": True,
+            "description": "The parts of the view's key, each a parameter of its own name.",
+            "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+            "example": {"carrier": "UA"},
+        }
+    ]
+}
+
+
 def _histories(
     routes: APIRouter, catalogue: Catalogue, log: LogReader, engine: HistoricalEngine, clock: Clock
 ) -> None:
-    @routes.get("/v1/features/keys/{view}")
+    @routes.get("/v1/features/keys/{view}", openapi_extra=_KEY_PARTS)
     async def key_history(
         view: str,
         request: Request,
@@ -99,6 +115,7 @@ def view_named(catalogue: Catalogue, name: str) -> View:
 
 def _key(view: View, request: Request) -> dict[str, Any]:
     """The key's parts from the query, as their dtypes."""
+    check_parameters(request.query_params.keys(), ("at", *view.entity.keys))
     key: dict[str, Any] = {}
     for name, dtype in view.entity.keys.items():
         text = request.query_params.get(name)

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 Headers = tuple[tuple[bytes, bytes], ...]
 JSON_HEADERS: Headers = ((b"content-type", b"application/json"),)
+_EXPLAIN = {b"explain_features=true": True, b"explain_features=false": False}
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -19,7 +20,8 @@ class Preamble:
     timeout_ms: bytes | None = None
     client_request_id: bytes | None = None
     traceparent: bytes | None = None
-    explain: bool = False
+    explain: bool | None = False
+    """Whether with its features; None: the query asks for something that there is not."""
     credential: bytes | None = None
     """Of the headers above, and its mark, once they were looked at (``gateway.admit``)."""
     mark: bytes | None = None
@@ -84,6 +86,8 @@ def parse_lines(lines: bytes) -> Headers:
     return tuple((name.strip().lower(), value.strip()) for name, _, value in pairs)
 
 
-def explains(query: bytes) -> bool:
-    """Whether ``?explain_features=true`` was asked for."""
-    return bool(query) and b"explain_features=true" in query.split(b"&")
+def explains(query: bytes) -> bool | None:
+    """What ``?explain_features=`` says, false without it; None where the query says anything
+    else: nobody shall believe to have asked for what there is not."""
+    said = {_EXPLAIN.get(part) for part in query.split(b"&") if part}
+    return None if len(said) > 1 else next(iter(said), False)

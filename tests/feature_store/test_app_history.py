@@ -230,6 +230,7 @@ async def test_every_question_about_the_store_is_answered(client: httpx.AsyncCli
         ({"carrier": "UA", "number": "x"}, "number must be a whole number"),
         ({"carrier": "UA", "number": str(1 << 63)}, "number is out of range"),
         ({"carrier": "UA", "number": "7", "at": "2025-03-30T01:00:00"}, "at has no zone"),
+        ({"carrier": "UA", "number": "7", "when": "now"}, "at, carrier, number and no others"),
     ],
 )
 async def test_a_key_or_an_instant_that_is_none_is_named(

@@ -47,6 +47,15 @@ async def test_the_same_key_asking_for_more_is_a_mismatch(gateway: Running, key:
     assert (more.status_code, more.json()["code"]) == (422, "idempotency-mismatch")
 
 
+async def test_a_key_of_a_query_that_was_refused_is_no_key_of_the_one_without(
+    gateway: Running, key: str
+) -> None:
+    headers = {"x-api-key": key, "idempotency-key": "a"}
+    refused = await gateway.http.post("/predict?explain=true", json=BODY, headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid-input")
+    assert (await ask(gateway, key, "a")).json()["code"] == "idempotency-mismatch"
+
+
 async def test_while_the_first_is_answered_the_second_is_a_conflict(
     gateway: Running, key: str, replica: FakeReplica
 ) -> None:

@@ -45,6 +45,17 @@ async def test_a_prediction_reaches_the_replica_with_its_caller(
         assert answer.headers["content-type"] == "application/json"
 
 
+async def test_a_query_that_asks_for_what_there_is_not_is_refused(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    for query in ("explain=true", "explain_features=yes", "version=2"):
+        for _ in range(2):  # by both ways
+            answer = await gateway.http.post(f"/predict?{query}", json=BODY, headers=bearer(key))
+            assert (answer.status_code, answer.json()["code"]) == (422, "invalid-input")
+            assert "explain_features=true" in answer.json()["detail"]
+    assert replica.asked == []
+
+
 async def test_an_answer_is_timed_whichever_way_it_went(
     gateway: Running, key: str, replica: FakeReplica
 ) -> None:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import httpx
 import pytest
-from fastapi import APIRouter, FastAPI
-from pydantic import BaseModel, Field, SecretStr
+from fastapi import APIRouter, FastAPI, Query
+from pydantic import BaseModel, Field, SecretStr, model_validator
 
 from contracts.identity import Caller
 from contracts.problems import ProblemCode
@@ -22,6 +22,12 @@ TOKEN = {"x-leadline-service-token": "inside"}
 class Order(BaseModel):
     price: float
     tags: Annotated[tuple[str, ...], Field(min_length=1)] = ("plain",)
+
+    @model_validator(mode="after")
+    def _is_dear(self) -> "Order":
+        if self.price < 0:
+            raise ValueError("nobody is paid for taking it")
+        return self
 
 
 router = APIRouter()
@@ -38,7 +44,12 @@ async def refuses() -> None:
 
 
 @router.get("/orders")
-async def all_orders() -> list[str]:
+async def all_orders(shop: str = "", at_most: Annotated[int, Query(alias="limit")] = 9) -> str:
+    return shop * at_most
+
+
+@router.get("/v2/orders")
+async def orders_of_a_protocol() -> list[str]:
     return []
 
 
@@ -169,6 +180,37 @@ async def test_a_refusal_says_what_the_schema_wants(client: httpx.AsyncClient) -
     assert answer.json()["detail"] == (
         "Not as the schema wants it: the body (input should be a JSON object)."
     )
+
+
+async def test_a_refusal_says_what_contradicts_itself_in_the_schemas_words(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.post("/orders", json={"price": -1}, headers=TOKEN)
+    assert answer.json()["errors"] == [{"pointer": "", "code": "value-error"}]
+    assert answer.json()["detail"] == (
+        "Not as the schema wants it: the body (nobody is paid for taking it)."
+    )
+
+
+async def test_a_query_parameter_that_a_call_does_not_know_is_refused(
+    client: httpx.AsyncClient,
+) -> None:
+    assert (await client.get("/orders?shop=a&limit=2")).json() == "aa"
+    for query in ("dry_run=true", "shop=a&at_most=2", "Limit=2", "limit=2&x"):
+        answer = await client.get(f"/orders?{query}")
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid-input"), query
+        assert answer.json()["detail"] == (
+            "This call takes the query parameters limit, shop and no others."
+        )
+    answer = await client.get("/refuses?x=1")
+    assert answer.json()["detail"] == "This call takes no query parameters."
+
+
+async def test_who_watches_and_a_protocol_of_others_may_add_parameters(
+    client: httpx.AsyncClient,
+) -> None:
+    for path in ("/healthz?now=1", "/metrics?name=x", "/v2/orders?verbose=1"):
+        assert (await client.get(path)).status_code == 200, path
 
 
 async def test_a_body_that_does_not_say_it_is_json_is_told_to(client: httpx.AsyncClient) -> None:

@@ -87,6 +87,14 @@ async def test_both_ways_answer_the_same(
     assert said(short) == said(long)
 
 
+async def test_both_ways_refuse_a_query_parameter(client: httpx.AsyncClient) -> None:
+    sent = {**TOKEN, "content-type": "application/json", "x-request-id": "r1"}
+    short = await client.post("/echo?x=1", content=b'"yes"', headers=sent)
+    long = await client.post("/plain/echo?x=1", content=b'"yes"', headers=sent)
+    assert short.status_code == long.status_code == 422
+    assert said(short) == said(long)
+
+
 async def test_another_method_is_not_allowed(client: httpx.AsyncClient) -> None:
     assert (await client.get("/echo", headers=TOKEN)).status_code == 405
 
