@@ -14,15 +14,14 @@ WANTED_CHARACTERS_MAX = 120
 _TOLD = frozenset(
     {
         "missing", "extra_forbidden", "string_type", "string_too_short", "string_too_long",
-        "int_type", "float_type", "bool_type", "dict_type", "list_type", "model_attributes_type",
-        "too_short", "too_long", "greater_than", "greater_than_equal", "less_than",
-        "less_than_equal", "literal_error", "enum", "int_parsing", "float_parsing", "bool_parsing",
+        "int_type", "float_type", "bool_type", "dict_type", "list_type", "tuple_type",
+        "model_attributes_type", "too_short", "too_long", "greater_than",
+        "greater_than_equal", "less_than", "less_than_equal", "literal_error", "enum",
+        "int_parsing", "float_parsing", "bool_parsing",
         "datetime_type", "datetime_parsing", "datetime_from_date_parsing", "finite_number",
         "timezone_aware", "string_pattern_mismatch",
     }
 )  # fmt: skip
-
-
 _PYDANTICS = frozenset(get_args(ErrorType)) - {"value_error"}
 """Everything else is in a schema's own words."""
 _NO_OBJECT = frozenset({"model_attributes_type", "dict_type", "list_type"})

@@ -23,7 +23,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "keys": ("keys", "Make, list and revoke API keys."),
     "drift": ("monitoring", "Test each feature of a model against its training baseline."),
     "quality": ("monitoring", "Compare a model's predictions with the labels that have come."),
-    "labels": ("monitoring", "Send labels from a CSV or JSON-lines file."),
+    "labels": ("labels", "Send labels from a CSV or JSON-lines file."),
     "alerts": ("monitoring", "List, acknowledge and silence alerts."),
     "report": ("monitoring", "Write a model's last nightly report as one HTML page."),
     "features": ("features", "The feature store: definitions, values, histories, proofs."),

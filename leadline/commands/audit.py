@@ -26,7 +26,10 @@ def audit() -> None:
 @audit.command("list")
 @state_option
 @click.option("--model", help="Only this model's entries.")
-@click.option("--last", default=30, show_default=True, help="How many, from the end.")
+@click.option(
+    "--last", default=30, show_default=True, type=click.IntRange(min=1),
+    help="How many, from the end.",
+)  # fmt: skip
 @as_json_option
 def list_(state: StateDir, model: str | None, last: int, as_json: bool) -> None:
     """The last entries."""

@@ -11,6 +11,7 @@ from rich.progress import Progress
 from rich.table import Column, Table
 
 from leadline.client import Client
+from leadline.commands.entity_rows import entity_row, key_texts
 from leadline.row_files import arrow_bytes, read_rows
 from leadline.state import StateDir, state_option
 
@@ -199,27 +200,6 @@ def _one_of(refs: tuple[str, ...], service: str | None) -> None:
         raise click.UsageError("Say which features: --ref VIEW:FEATURE, or --service NAME.")
 
 
-def entity_row(parts: tuple[str, ...]) -> dict[str, Any]:
-    """An entity row from one JSON object or from key=value pairs (numbers and true as JSON)."""
-    if len(parts) == 1 and parts[0].lstrip().startswith("{"):
-        try:
-            found = json.loads(parts[0])
-        except json.JSONDecodeError as error:
-            raise click.UsageError(f"the row is no JSON object: {error}") from error
-        assert isinstance(found, dict)
-        return found
-    row: dict[str, Any] = {}
-    for part in parts:
-        name, equals, text = part.partition("=")
-        if not equals:
-            raise click.UsageError(f"{part!r} is no key=value pair")
-        try:
-            row[name] = json.loads(text)
-        except json.JSONDecodeError:
-            row[name] = text
-    return row
-
-
 @features.command()
 @state_option
 @click.argument("view")
@@ -233,9 +213,9 @@ def history(
 
     What was known --at an instant, what is known of that instant now, and what is known of now.
     """
-    params = {name: str(value) for name, value in entity_row(key).items()}
+    params = {**({} if at is None else {"at": at}), **key_texts(key)}
     with Client.from_state(state) as client:
-        found = client.get(f"/v1/features/keys/{view}", at=at, **params)
+        found = client.send("GET", f"/v1/features/keys/{view}", params=params).json()
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -284,7 +264,9 @@ def historical(
     OUT is written; its name ends in .parquet or .arrow.
     """
     _one_of(refs, service)
-    file_format = "parquet" if out.suffix == ".parquet" else "arrow"
+    file_format = out.suffix.removeprefix(".")
+    if file_format not in ("parquet", "arrow"):
+        raise click.UsageError("OUT ends in .parquet or .arrow.")
     params: dict[str, Any] = {"at": at, "mode": mode, "format": file_format}
     params |= {"feature_service": service} if service else {"feature_refs": list(refs)}
     if as_of_seq is not None:

@@ -14,7 +14,10 @@ _POLL_S = 0.3
 @click.command()
 @state_option
 @click.argument("names", nargs=-1)
-@click.option("-n", "--lines", default=20, show_default=True, help="Lines of each log.")
+@click.option(
+    "-n", "--lines", default=20, show_default=True, type=click.IntRange(min=0),
+    help="Lines of each log.",
+)  # fmt: skip
 @click.option("-f", "--follow", is_flag=True, help="Go on as more is written.")
 def logs(state: StateDir, names: tuple[str, ...], lines: int, follow: bool) -> None:
     """Show what the processes wrote: all, or those NAMED (gateway, inference, redis, …)."""

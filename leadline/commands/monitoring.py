@@ -1,11 +1,10 @@
-"""``leadline drift|quality|labels|alerts|report``: what the monitor knows, from the shell."""
+"""``leadline drift|quality|alerts|report``: what the monitor knows, from the shell."""
 
-import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -20,7 +19,6 @@ from_option = click.option("--from", "from_", help="Begin of the window, as 2013
 until_option = click.option("--until", help="End of the window.")
 version_option = click.option("--version", help="One version only.")
 segment_option = click.option("--segment", default="", help="Such as origin=EWR.")
-LABELS_AT_A_TIME = 5_000
 NAME_WIDTH_MAX = 16
 
 
@@ -57,6 +55,8 @@ def drift(
     as_json: bool,
 ) -> None:
     """Test each feature of MODEL against its training baseline."""
+    if run and (version or segment):
+        raise click.UsageError("A run that is kept judges every version, all rows and segments.")
     params = {"hours": hours, "from": _when(from_), "until": _when(until)}
     given = {name: value for name, value in params.items() if value is not None}
     with Client.from_state(state) as client:
@@ -148,62 +148,6 @@ def _with_interval(found: dict[str, Any], name: str) -> str:
     if interval and None not in interval:
         shown += f" [{interval[0]:.3f}, {interval[1]:.3f}]"
     return shown
-
-
-@click.command()
-@state_option
-@click.argument("model")
-@click.argument("file", type=click.File("r"))
-@json_option
-def labels(state: StateDir, model: str, file: TextIO, as_json: bool) -> None:
-    """Send labels for MODEL from FILE (- is standard input).
-
-    FILE is CSV with a header or JSON lines; the fields are those of POST /v1/labels: request_id
-    (and row), or unit and predicted_at; label; event_time. Sending them again changes nothing.
-    """
-    total: dict[str, int] = {}
-    with Client.from_state(state) as client:
-        for batch in _batches(_rows(file, model)):
-            answer = client.post("/v1/labels", {"labels": batch})
-            for name, number in answer["outcomes"].items():
-                total[name] = total.get(name, 0) + number
-    if as_json:
-        click.echo(json.dumps(total))
-        return
-    click.echo(", ".join(f"{number:,} {name}" for name, number in total.items()) or "no labels")
-
-
-def _rows(file: TextIO, model: str) -> Iterator[dict[str, Any]]:
-    if Path(file.name).suffix == ".csv":
-        for row in csv.DictReader(file):
-            found: dict[str, Any] = {name: value for name, value in row.items() if value}
-            if "row" in found:
-                found["row"] = int(found["row"])
-            yield {"model": model, **found, "label": _label(found.get("label", ""))}
-        return
-    for line in file:
-        if line.strip():
-            yield {"model": model, **json.loads(line)}
-
-
-def _label(text: str) -> float | bool | str:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    batch: list[dict[str, Any]] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == LABELS_AT_A_TIME:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 @click.group(invoke_without_command=True)

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 import click
+import orjson
 
 from leadline.client import Client
 from leadline.state import StateDir, state_option
@@ -34,7 +35,7 @@ def _parse(instances: tuple[str, ...]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for text in texts:
         try:
-            value = json.loads(text)
+            value = orjson.loads(text)
         except ValueError as error:
             raise click.UsageError(f"Not JSON: {error}. The instance was: {text[:80]}") from None
         rows += value if isinstance(value, list) else [value]

@@ -129,7 +129,10 @@ def explain(state: StateDir, rollout_id: str, as_json: bool) -> None:
 @rollout.command()
 @state_option
 @click.argument("rollout_id", required=False)
-@click.option("--every", "every_s", default=1.0, show_default=True, help="Seconds between looks.")
+@click.option(
+    "--every", "every_s", default=1.0, show_default=True, type=click.FloatRange(0.1, 3600),
+    help="Seconds between looks.",
+)  # fmt: skip
 @click.option("--once", is_flag=True, help="Draw once and go.")
 def watch(state: StateDir, rollout_id: str | None, every_s: float, once: bool) -> None:
     """Redraw the ladder, guards, verdict and log until it ends."""

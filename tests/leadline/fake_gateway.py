@@ -35,6 +35,10 @@ class FakeGateway:
     says: dict[str, Any] = field(default_factory=dict)
     """What a ``GET`` of a path, or a ``POST`` that is not of the hot path, is answered with: text
     as it is, anything else as JSON."""
+    refusal: dict[str, Any] = field(
+        default_factory=lambda: {"detail": "not now", "code": "unavailable"}
+    )
+    """The body of what ``refuse`` answers."""
     busy: set[str] = field(default_factory=set)
     """Paths that are answered with 409."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -45,7 +49,7 @@ class FakeGateway:
             now_us = FileClock(self.clock_file).now_us()
             statuses = next((s for begin, s in self.refuse.items() if path.startswith(begin)), [])
             if statuses and statuses[0] != 200:
-                return statuses.pop(0), {"detail": "not now", "code": "unavailable"}
+                return statuses.pop(0), self.refusal
             if path in self.busy:
                 return 409, {"detail": "another is under way", "code": "conflict"}
             self.seen.append(Seen(path, body, key, now_us))

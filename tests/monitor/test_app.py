@@ -165,6 +165,8 @@ async def test_labels_that_are_no_labels_are_refused_with_pointers(
         assert "a number, true, false or a text" in answer.json()["detail"]
     empty = await client.post("/v1/labels", json={"labels": []})
     assert empty.status_code == 422
+    none = await client.post("/v1/labels", json={"labels": {}})
+    assert "/labels (input should be a valid array)" in none.json()["detail"]
 
 
 @pytest.mark.parametrize("path", [f"/v1/drift/{MODEL}", f"/v1/quality/{MODEL}"])

@@ -2,25 +2,10 @@
 
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner
 
 from leadline.cli import main
-from leadline.commands.features import entity_row
-
-
-def test_an_entity_row_is_json_or_pairs() -> None:
-    assert entity_row(('{"a": 1}',)) == {"a": 1}
-    assert entity_row(("carrier=UA", "number=7", "code=007", "empty=")) == {
-        "carrier": "UA",
-        "number": 7,
-        "code": "007",
-        "empty": "",
-    }
-    for wrong in (("{",), ("carrier",)):
-        with pytest.raises(click.UsageError):
-            entity_row(wrong)
 
 
 def test_every_command_has_its_help() -> None:
@@ -40,3 +25,11 @@ def test_features_are_named_in_one_way(tmp_path: Path, command: str, given: list
     told = CliRunner().invoke(main, ["features", command, *given, *words])
     assert told.exit_code == 2
     assert "--ref VIEW:FEATURE, or --service NAME" in told.output
+
+
+def test_a_training_set_is_written_only_where_its_name_says_its_format(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("a\n1\n")
+    words = ["--ref", "a:b", str(tmp_path / "rows.csv"), str(tmp_path / "out.csv")]
+    told = CliRunner().invoke(main, ["features", "historical", *words])
+    assert told.exit_code == 2
+    assert "OUT ends in .parquet or .arrow" in told.output

@@ -101,21 +101,13 @@ def test_drift_shows_each_column_with_its_limit(state: Path) -> None:
     assert "from=2013-12-05T00%3A00%3A00%2B00%3A00" in Gateway.asked[0][0]
 
 
-def test_labels_from_csv_are_typed_and_sent_together(state: Path, tmp_path: Path) -> None:
-    Gateway.answers["/v1/labels"] = {"outcomes": {"joined": 2, "rejected": 0}, "rejected": []}
-    file = tmp_path / "labels.csv"
-    file.write_text(
-        "request_id,row,label,event_time\n"
-        "00ff,1,true,2013-12-05T10:00:00Z\n"
-        "00fe,,0.5,2013-12-05T11:00:00Z\n"
-    )
-    shown = run(monitoring.labels, state, "delay", str(file)).output
-    assert shown == "2 joined, 0 rejected\n"
-    (_, body) = Gateway.asked[0]
-    first, second = body["labels"]
-    assert (first["label"], first["row"], first["model"]) == (True, 1, "delay")
-    assert second["label"] == 0.5
-    assert "row" not in second
+def test_a_run_that_is_kept_is_of_every_version(state: Path) -> None:
+    for part in (["--version", "2"], ["--segment", "origin=EWR"]):
+        words = ["delay", "--run", *part, "--state", str(state)]
+        told = CliRunner().invoke(monitoring.drift, words)
+        assert told.exit_code == 2
+        assert "every version" in told.output
+    assert Gateway.asked == []
 
 
 def test_alerts_are_listed_with_their_sentences(state: Path) -> None:

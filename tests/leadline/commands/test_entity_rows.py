@@ -1,0 +1,41 @@
+"""Entity rows and keys: what is read from the command line."""
+
+import click
+import pytest
+
+from leadline.commands.entity_rows import entity_row, key_texts
+
+
+def test_an_entity_row_is_json_or_pairs() -> None:
+    assert entity_row(('{"a": 1}',)) == {"a": 1}
+    assert entity_row(("carrier=UA", "number=7", "code=007", "empty=", "far=NaN")) == {
+        "carrier": "UA",
+        "number": 7,
+        "code": "007",
+        "empty": "",
+        "far": "NaN",
+    }
+
+
+def test_a_key_is_what_was_written() -> None:
+    pairs = ("user=1e5", "flag=true", "code=007", "none=null", "whole=5", "eq=a=b")
+    assert key_texts(pairs) == {
+        "user": "1e5",
+        "flag": "true",
+        "code": "007",
+        "none": "null",
+        "whole": "5",
+        "eq": "a=b",
+    }
+    assert key_texts(('{"user": "1e5", "flag": true, "whole": 5}',)) == {
+        "user": "1e5",
+        "flag": "true",
+        "whole": "5",
+    }
+
+
+@pytest.mark.parametrize("wrong", ["{", "carrier", '{"a": NaN}', '{"a": 1e999}'])
+def test_what_is_neither_json_nor_pairs_is_refused(wrong: str) -> None:
+    for read in (entity_row, key_texts):
+        with pytest.raises(click.UsageError):
+            read((wrong,))
