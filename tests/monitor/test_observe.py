@@ -1,9 +1,6 @@
 """What was produced, what was stored and what was counted must agree."""
 
-import errno
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.manifest import Manifest
-from contracts.served import DEAD_LETTERS, GROUP, STREAM
+from contracts.served import GROUP, STREAM
 from kit.clock import FakeClock
 from kit.redis import connect
 from kit.tasks import TaskOwner
@@ -22,9 +19,8 @@ from monitor.adapters.history_sqlite import SqliteHistory
 from monitor.adapters.ledger_sqlite import SqliteLedger
 from monitor.adapters.parts_parquet import ParquetParts
 from monitor.adapters.stream_redis import RedisStream
-from monitor.domain.rows import Rows
 from monitor.observe import LINGER_MAX_S, LINGER_MIN_S, Observe, linger_s
-from monitor.ports import Entry, Part
+from tests.monitor.counting import HOUR, counted_rows, drain, indexed_rows, stored_rows
 from tests.monitor.world import (
     HOUR_US,
     MODEL,
@@ -36,30 +32,6 @@ from tests.monitor.world import (
     manifest,
 )
 from tests.polling import until
-
-HOUR = NOW_US // HOUR_US
-
-
-def stored_rows(database: Database, parts: ParquetParts) -> int:
-    names = [name for (name,) in database.reader.execute("SELECT name FROM parts")]
-    return sum(len(rows) for name in names for rows in parts.read(name))
-
-
-def counted_rows(history: SqliteHistory, baselines: RegistryBaselines) -> int:
-    layout = baselines.known(MODEL, VERSION).layout
-    assert layout is not None
-    cell = history.cell(MODEL, VERSION, ["production"], HOUR - 48, HOUR + 48, layout.baseline_sha)
-    return 0 if cell is None else layout.column(cell, "distance").fact("rows")
-
-
-def indexed_rows(database: Database) -> int:
-    return int(database.reader.execute("SELECT coalesce(sum(rows), 0) FROM blocks").fetchone()[0])
-
-
-async def drain(observe: Observe) -> None:
-    idle = 0
-    while idle < 3:
-        idle = 0 if await observe.step() else idle + 1
 
 
 async def test_what_is_produced_is_stored_counted_and_acknowledged(
@@ -74,26 +46,6 @@ async def test_what_is_produced_is_stored_counted_and_acknowledged(
     assert producer.redis.xpending(STREAM, GROUP)["pending"] == 0
     volumes = history.volumes(MODEL, VERSION, ["production"], HOUR, HOUR + 1)
     assert volumes[HOUR].count("rows") == 41
-
-
-@pytest.mark.parametrize("rows", [1, 20])
-async def test_a_read_takes_about_as_many_bytes_of_small_entries_as_of_large_ones(
-    producer: Producer, redis_url: str, clock: FakeClock, rows: int
-) -> None:
-    producer.send_rows([rows] * 200)
-    async with connect(redis_url, purpose="test", timeout_ms=2_000) as redis:
-        stream = RedisStream(
-            redis, (STREAM,), "m", clock, entries_max=100, block_ms=1, idle_claim_s=60,
-            fill_bytes=30_000,
-        )  # fmt: skip
-        reads: list[list[Entry]] = []
-        while len(reads) < 2:  # the first learns how large entries are
-            reads.append(await stream.read())
-            await stream.acknowledge(reads[-1])
-    size = sum(len(entry.data) for entry in reads[-1])
-    assert 0.5 * 30_000 < size < 1.5 * 30_000
-    read = [entry.number for entries in reads for entry in entries]
-    assert read == list(range(1, len(read) + 1))
 
 
 async def test_a_record_sent_twice_counts_once(
@@ -135,43 +87,6 @@ async def test_jumped_numbers_are_missing_until_they_come(
     await drain(observe)
     assert ledger.missing() == 1
     assert counted_rows(history, baselines) == 15
-
-
-async def test_undecodable_entries_go_to_the_dead_letters_and_nothing_else_suffers(
-    observe: Observe, producer: Producer, ledger: SqliteLedger, history: SqliteHistory,
-    baselines: RegistryBaselines,
-) -> None:  # fmt: skip
-    producer.send(producer.batch(5), 1)
-    producer.send_raw(b"garbage", 2)
-    producer.send_raw(b"", "not a number")
-    producer.send(producer.batch(5), 3)
-    await drain(observe)
-    assert counted_rows(history, baselines) == 10
-    assert producer.redis.xlen(DEAD_LETTERS) == 2
-    assert producer.redis.xpending(STREAM, GROUP)["pending"] == 0
-    assert ledger.missing() == 0
-
-
-async def test_an_entry_that_cannot_be_applied_is_buried_after_five_deliveries(
-    observe: Observe, stream: RedisStream, producer: Producer, history: SqliteHistory,
-    baselines: RegistryBaselines,
-) -> None:  # fmt: skip
-    poison = producer.batch(5)
-    poison.statuses["distance"][:] = 77  # no status has this index
-    producer.send(producer.batch(5))
-    producer.send(poison)
-    producer.send(producer.batch(5))
-    attempts = 0
-    while producer.redis.xlen(DEAD_LETTERS) == 0 and attempts < 10:
-        attempts += 1
-        try:
-            await observe.step()
-        except ValueError:
-            stream.start_over()
-    await drain(observe)
-    assert counted_rows(history, baselines) == 10
-    assert 2 <= attempts <= 5
-    assert producer.redis.xpending(STREAM, GROUP)["pending"] == 0
 
 
 async def test_rows_of_an_unknown_version_are_stored_and_wait_for_their_baseline(
@@ -220,45 +135,6 @@ async def test_rows_dated_far_ahead_are_stored_but_not_counted(
     assert row == (5,)
 
 
-async def test_a_wiped_redis_is_read_again_from_its_new_beginning(
-    observe: Observe, producer: Producer, history: SqliteHistory, baselines: RegistryBaselines
-) -> None:
-    producer.send_rows([10])
-    await drain(observe)
-    producer.redis.flushall()
-    producer.send_rows([10])
-    await drain(observe)
-    assert counted_rows(history, baselines) == 20
-
-
-async def test_the_stream_is_cut_only_below_what_every_group_acknowledged(
-    observe: Observe, stream: RedisStream, producer: Producer
-) -> None:
-    producer.redis.xgroup_create(STREAM, "somebody_else", id="0", mkstream=True)
-    producer.send_rows([1, 1, 1])
-    await drain(observe)
-    assert await stream.trim() == 0
-    read = producer.redis.xreadgroup("somebody_else", "c", {STREAM: ">"})
-    ids = [entry_id for entry_id, _ in read[0][1]]
-    producer.redis.xack(STREAM, "somebody_else", ids[0], ids[2])
-    assert await stream.trim() == 1
-    producer.redis.xack(STREAM, "somebody_else", ids[1])
-    assert await stream.trim() == 2
-
-
-async def test_entries_of_a_dead_consumer_are_taken_over(
-    stream: RedisStream, observe: Observe, producer: Producer, history: SqliteHistory,
-    baselines: RegistryBaselines,
-) -> None:  # fmt: skip
-    producer.send_rows([3])
-    producer.redis.xgroup_create(STREAM, GROUP, id="0")
-    producer.redis.xreadgroup(GROUP, "dead", {STREAM: ">"})
-    entry = producer.redis.xpending_range(STREAM, GROUP, "-", "+", 1)[0]["message_id"]
-    producer.redis.xclaim(STREAM, GROUP, "dead", 0, [entry], idle=3_600_000, justid=True)
-    await drain(observe)
-    assert counted_rows(history, baselines) == 3
-
-
 async def test_a_million_categories_do_not_grow_the_counts(
     observe: Observe, producer: Producer, database: Database
 ) -> None:
@@ -289,69 +165,6 @@ async def test_columns_of_nothing_but_nan_are_counted_as_such(
     column = layout.column(cell, "distance")
     assert column.fact("nans") == 10
     assert column.counted == 0
-
-
-class FullDisk:
-    """Port ``Parts`` on a disk that has no room for the next few writes."""
-
-    def __init__(self, real: ParquetParts, refusals: int) -> None:
-        self._real = real
-        self._refusals = refusals
-
-    def write(self, rows: Sequence[Rows], first_id: str, last_id: str) -> list[Part]:
-        if self._refusals > 0:
-            self._refusals -= 1
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return self._real.write(rows, first_id, last_id)
-
-    def read(self, name: str) -> list[Rows]:
-        return self._real.read(name)
-
-    def sweep(self, known: set[str]) -> list[str]:
-        return self._real.sweep(known)
-
-    def remove(self, names: Sequence[str]) -> None:
-        self._real.remove(names)
-
-
-async def test_a_full_disk_blocks_and_buries_nothing(
-    stream: RedisStream, ledger: SqliteLedger, parts: ParquetParts, database: Database,
-    baselines: RegistryBaselines, clock: FakeClock, producer: Producer, history: SqliteHistory,
-) -> None:  # fmt: skip
-    observe = Observe(
-        stream, ledger, FullDisk(parts, 8), baselines, inline, clock,
-        future_tolerance_us=HOUR_US, deliveries_max=5,
-    )  # fmt: skip
-    producer.send_rows([4, 6])
-    for _ in range(8):
-        with pytest.raises(OSError, match="No space"):
-            await observe.step()
-        stream.start_over()
-        assert indexed_rows(database) == 0
-    await drain(observe)
-    assert counted_rows(history, baselines) == 10
-    assert producer.redis.xlen(DEAD_LETTERS) == 0
-
-
-async def test_a_truncated_part_is_said_and_does_not_stop_the_rest(
-    observe: Observe, producer: Producer, database: Database, parts: ParquetParts, tmp_path: Path,
-    registry: FakeRegistry, history: SqliteHistory, baselines: RegistryBaselines, clock: FakeClock,
-    ledger: SqliteLedger,
-) -> None:  # fmt: skip
-    registry.away = True
-    for rows in (10, 20):
-        producer.send_rows([rows])
-        await drain(observe)
-    first = database.reader.execute("SELECT name FROM parts WHERE rows = 10").fetchone()[0]
-    path = tmp_path / "events" / first
-    path.write_bytes(path.read_bytes()[:100])
-    registry.away = False
-    clock.advance_us(60_000_000)
-    before = metrics.DAMAGED._value.get()
-    await observe.recount()
-    assert counted_rows(history, baselines) == 20
-    assert metrics.DAMAGED._value.get() == before + 1
-    assert ledger.unfolded_versions() == []
 
 
 async def test_a_column_that_a_record_no_longer_has_counts_as_missing(

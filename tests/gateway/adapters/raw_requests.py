@@ -1,4 +1,8 @@
-"""Requests that no HTTP client would send, and what each is."""
+"""Requests byte by byte: those that no HTTP client would send, and what answers say."""
+
+import orjson
+
+BODY = b'{"model":"delay","instances":[{"carrier":"UA"}]}'
 
 MALFORMED = [
     ("no host", b"GET /healthz HTTP/1.1\r\n\r\n"),
@@ -123,3 +127,21 @@ TRAILERS = [
     ("an endless trailer", b"2\r\n{}\r\n0\r\nX: " + b"a" * 400_000, "content-too-large"),
     ("an endless extension", b"2;" + b"a" * 400_000, "content-too-large"),
 ]
+
+
+def predict(key: str, *, extra: bytes = b"", body: bytes = BODY, close: bool = True) -> bytes:
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + key.encode()
+    head += b"\r\nContent-Length: %d\r\n" % len(body) + extra
+    return head + (b"Connection: close\r\n\r\n" if close else b"\r\n") + body
+
+
+def status_of(answer: bytes) -> int:
+    assert answer.startswith(b"HTTP/1.1 "), answer[:200]
+    return int(answer[9:12])
+
+
+def problem_of(answer: bytes) -> str:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head
+    assert b"connection: close" in head
+    return str(orjson.loads(body)["code"])
