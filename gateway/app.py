@@ -88,7 +88,7 @@ def build(settings: GatewaySettings, clock: Clock | None = None) -> Gateway:
     app.add_middleware(
         Door,
         predict=predict,
-        once=Once(admission, predict, KeptRedis(parts.limit_redis)),
+        once=Once(admission, predict, KeptRedis(parts.limit_redis), parts.tasks),
         infer=infer,
         forward=Forward(admission, parts.upstreams),
         service_token=settings.service_token.get_secret_value(),

@@ -34,8 +34,10 @@ async def replica(state: Path) -> AsyncIterator[FakeReplica]:
 async def gateway(
     state: Path, key: str, replica: FakeReplica, redis_url: str
 ) -> AsyncIterator[Running]:
-    """A gateway with one replica and the key."""
-    async with running_gateway(state, redis_url, inference_frames=(replica.address,)) as running:
+    """A gateway with one replica and the key. A busy machine is no Redis that is away: what is then
+    borne is told in ``test_redis_away``."""
+    options = {"inference_frames": (replica.address,), "limiter_timeout_ms": 2_000}
+    async with running_gateway(state, redis_url, **options) as running:
 
         async def ready() -> bool:
             return (await running.http.get("/readyz")).status_code == 200

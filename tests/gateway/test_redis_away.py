@@ -1,5 +1,6 @@
 """The gateway with its Redis stopped, stalled, emptied: callers go on within their limits."""
 
+import asyncio
 import gc
 import os
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import redis.asyncio
 
 from leadline.local.embedded_redis import find_server
 from tests.gateway.replica import FakeReplica
@@ -138,3 +140,25 @@ async def test_keys_cannot_be_changed_without_redis_and_say_so(
             headers={"x-api-key": admin},
         )
     assert (answer.status_code, answer.json()["code"]) == (503, "dependency-unavailable")
+
+
+async def test_an_answer_that_could_not_be_kept_at_once_is_kept_a_little_later(
+    gateway: Running, key: str, replica: FakeReplica, own_redis: OwnRedis
+) -> None:
+    async def ask_once() -> httpx.Response:
+        headers = {"x-api-key": key, "idempotency-key": "a"}
+        return await gateway.http.post("/predict", json=BODY, headers=headers)
+
+    async def replayed() -> bool:
+        return "idempotent-replay" in (await ask_once()).headers
+
+    async with redis.asyncio.from_url(own_redis.url) as full:
+        replica.holds = True
+        first = asyncio.ensure_future(ask_once())
+        await until(lambda: len(replica.asked) == 1)
+        await full.config_set("maxmemory", "1")
+        replica.let_go()
+        assert (await first).status_code == 200
+        await full.config_set("maxmemory", "0")
+    await until(replayed)
+    assert len(replica.asked) == 1
