@@ -68,6 +68,7 @@ class Describe:
         return _summary(record) | {
             "replicas": fleet.said_of(model, version),
             "manifest": manifest.model_dump(mode="json"),
+            "signature": record.signature and record.signature.model_dump(mode="json"),
             "lineage": {
                 "training": None
                 if manifest.training is None

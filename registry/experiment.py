@@ -24,9 +24,12 @@ from registry.domain.traffic import only, production_of, with_arms, with_warm, w
 from registry.ports import Announce, EvidenceSource, Ledger, Once, Transaction
 from registry.preconditions import (
     Expected,
+    advice_on_callers,
     known_experiment,
     known_version,
     permit,
+    refuse_other_callers,
+    refuse_unjudged,
     refuse_while_rolling_out,
 )
 
@@ -113,12 +116,14 @@ class Experiments:
     def _start(
         self, tx: Transaction, model: str, plan: ExperimentPlan, reason: str, caller: Caller
     ) -> dict[str, Any]:
-        for arm in plan.arms:
-            known_version(tx, model, arm.version)
+        control, *others = [known_version(tx, model, arm.version) for arm in plan.arms]
         refuse_while_rolling_out(tx, model)
         route = tx.route(model)
-        if route is None or production_of(route) != plan.arms[0].version:
+        if route is None or production_of(route) != control.version:
             raise Problem(ProblemCode.CONFLICT, "The first arm is the version in production.")
+        for record in others:
+            refuse_other_callers(control, record)
+            refuse_unjudged(plan.metrics, record)
         experiment = Experiment(
             id=f"ex-{model}-{len(tx.experiments(model)) + 1}",
             model=model,
@@ -133,7 +138,8 @@ class Experiments:
         tx.put_route(model, route)
         tx.put_experiment(experiment)
         tx.record(_act(experiment, "start", caller.principal, reason))
-        return experiment.model_dump(mode="json")
+        advice = [text for record in others for text in advice_on_callers(control, record)]
+        return experiment.model_dump(mode="json") | {"advice": advice}
 
     async def _open(self, experiment: Experiment) -> None:
         def work(tx: Transaction) -> bool:

@@ -13,6 +13,7 @@ from registry.domain.audit import Act, Entry
 from registry.domain.effects import Scene
 from registry.domain.experiment import Experiment
 from registry.domain.rollout import Rollout
+from registry.domain.signature import Signature
 from registry.domain.verdict import Verdict
 from registry.domain.version import VersionRecord
 from registry.domain.webhook import Webhook
@@ -179,11 +180,20 @@ class ArtifactStore(Protocol):
         """The file with that content, or None."""
 
 
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a look into files found."""
+
+    faults: list[str]
+    """Why they may not be kept, in sentences; empty when they may."""
+    signature: Signature | None = None
+    """Of ``model.onnx``, where there is no fault."""
+
+
 class Inspector(Protocol):
     """Looks into files before they are kept."""
 
-    async def faults(self, manifest: Manifest, files: Sequence[StagedFile]) -> list[str]:
-        """Why these files may not be kept, in sentences; empty when they may."""
+    async def __call__(self, manifest: Manifest, files: Sequence[StagedFile]) -> Inspection: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """What every change checks first: who asks, what was read before, what else is going on."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,9 @@ from contracts.problems import ProblemCode
 from kit.problems import Problem
 from registry.domain.audit import Act, BrokenChain
 from registry.domain.experiment import Experiment
+from registry.domain.plan import GuardPlan, judged_kinds
 from registry.domain.rollout import Rollout
+from registry.domain.signature import broken
 from registry.domain.version import VersionRecord
 from registry.ports import Ledger, Transaction
 
@@ -110,6 +113,66 @@ def broken_log(broken: BrokenChain) -> Problem:
         broken_at=broken.seq,
         what=str(broken),
     )
+
+
+def refuse_unjudged(guards: Iterable[GuardPlan], record: VersionRecord) -> None:
+    """Raise ``Problem`` where a guard or metric would wait for evidence that cannot come."""
+    task, classes = record.manifest.task, record.classes
+    judged = judged_kinds(task, classes)
+    what = f"{classes} classes" if classes > 2 else {"raw": "bare tensors"}.get(task, task)
+    for guard in guards:
+        if guard.kind not in judged:
+            raise Problem(
+                ProblemCode.INVALID_INPUT,
+                f"What a version of {what} answers cannot be held to {guard.kind}; it can be to "
+                f"{', '.join(sorted(judged))}.",
+            )
+
+
+def refuse_other_callers(serving: VersionRecord, version: VersionRecord) -> None:
+    """Raise ``Problem`` where callers of the version that serves could not call the other."""
+    before, after = serving.manifest.task, version.manifest.task
+    faults = [] if before == after else [f"its task is {after}, not {before}"]
+    if before == after == "raw" and serving.signature and version.signature:
+        faults = broken(serving.signature, version.signature)
+    if faults:
+        raise Problem(
+            ProblemCode.CONFLICT,
+            f"Callers of version {serving.version} could not call version {version.version}: "
+            f"{'; '.join(faults[:3])}. Publish it as another model; or archive version "
+            f"{serving.version}, and move version {version.version} to production.",
+            faults=faults,
+        )
+
+
+def advice_on_callers(serving: VersionRecord, version: VersionRecord) -> list[str]:
+    """What callers have to send for a version of features, and need not for the one that serves."""
+    sent, fields = serving.manifest.request_fields, version.manifest.request_fields
+    known = {*serving.manifest.entity_keys, *sent}
+    more = [name for name in version.manifest.entity_keys if name not in known]
+    more += [
+        f"{name} ({dtype})"
+        for name, dtype in fields.items()
+        if name not in known or not _holds(sent.get(name, dtype), dtype)
+    ]
+    text = (
+        f"version {version.version} needs of its callers what version {serving.version} does not: "
+        f"{', '.join(more)}; who does not send that is refused with 422"
+    )
+    return [text] if more else []
+
+
+def _holds(sent: str, dtype: str) -> bool:
+    """Whether a field of that dtype takes whatever one of the other took."""
+    return dtype in (sent, *_WIDER.get(sent, ()))
+
+
+_WIDER = {
+    "int32": ("int64", "float32", "float64"),
+    "int64": ("float32", "float64"),
+    "float32": ("float64",),
+    "timestamp": ("string",),
+}
 
 
 def refuse_shadow(manifest: Manifest) -> None:

@@ -17,6 +17,7 @@ from kit.problems import Problem
 from registry.domain.audit import Act
 from registry.domain.completeness import advice_for, missing_from
 from registry.domain.lifecycle import State
+from registry.domain.signature import Signature
 from registry.domain.version import VersionRecord, manifest_digest
 from registry.metrics import PUBLISHED
 from registry.ports import ArtifactStore, Inspector, Ledger, Once, StagedFile, Transaction
@@ -68,7 +69,8 @@ class Publish:
         if missing := missing_from(manifest, paths):
             raise _incomplete(missing)
         _check_claims(manifest, files)
-        if faults := unfillable(manifest) + await self.inspector.faults(manifest, files):
+        found = await self.inspector(manifest, files)
+        if faults := unfillable(manifest) + found.faults:
             raise Problem(ProblemCode.INVALID_INPUT, "; ".join(faults[:3]) + ".", faults=faults)
         entries = tuple(sorted((file.entry for file in files), key=lambda entry: entry.path))
         manifest = manifest.model_copy(update={"files": entries})
@@ -76,12 +78,17 @@ class Publish:
             await self.artifacts.keep(files)
         return await self.ledger.write_once(
             _about(once, manifest),
-            lambda tx: self._add(tx, manifest, caller, advice_for(paths)),
+            lambda tx: self._add(tx, manifest, found.signature, caller, advice_for(paths)),
             dry_run=dry_run,
         )
 
     def _add(
-        self, tx: Transaction, manifest: Manifest, caller: Caller, advice: list[str]
+        self,
+        tx: Transaction,
+        manifest: Manifest,
+        signature: Signature | None,
+        caller: Caller,
+        advice: list[str],
     ) -> dict[str, Any]:
         digest = manifest_digest(manifest)
         versions = tx.versions(manifest.model)
@@ -99,6 +106,7 @@ class Publish:
             published_wall_us=self.wall_us(),
             since_us=tx.now_us(),
             reason="published",
+            signature=signature,
         )
         tx.add_version(record)
         tx.record(

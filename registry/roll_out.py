@@ -19,10 +19,13 @@ from registry.domain.version import VersionRecord
 from registry.ports import Announce, Ledger, Once, Transaction
 from registry.preconditions import (
     Expected,
+    advice_on_callers,
     known_rollout,
     known_version,
     permit,
+    refuse_other_callers,
     refuse_shadow,
+    refuse_unjudged,
     refuse_while_rolling_out,
 )
 
@@ -142,7 +145,10 @@ class RollOut:
         if record.state is State.ARCHIVED:
             record = record.moved(State.CANDIDATE, tx.now_us(), reason)
             tx.put_version(record)
+        serving = known_version(tx, model, baseline)
+        refuse_other_callers(serving, record)
         earlier, made = tx.rollouts(model), plan(record)
+        refuse_unjudged(made.guards, record)
         if made.shadow is not None:
             refuse_shadow(record.manifest)
         rollout = Rollout(
@@ -161,7 +167,7 @@ class RollOut:
         tx.add_rollout(rollout)
         before = tx.scene(rollout)
         tx.settle(before, begun(before), _act_of(rollout, "start", reason, caller, None))
-        return rollout.model_dump(mode="json")
+        return rollout.model_dump(mode="json") | {"advice": advice_on_callers(serving, record)}
 
     def _act(
         self,

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from leadline.client import Client
-from leadline.commands.models import as_json_option
+from leadline.commands.models import as_json_option, say_advice
 from leadline.commands.moments import moment
 from leadline.state import StateDir, state_option
 
@@ -55,7 +55,12 @@ def start(
             {"model": model, "plan": plan, "reason": reason},
             params={"dry_run": str(dry_run).lower()},
         )
-    click.echo(json.dumps(answer, indent=2) if as_json else f"{answer['id']} is {answer['status']}")
+    if as_json or dry_run:
+        click.echo(json.dumps(answer, indent=2))
+        return
+    name = answer["id"]
+    click.echo(f"{name} is {answer['status']}. Look: leadline experiment get {name}")
+    say_advice(answer)
 
 
 @experiment.command("list")

@@ -185,8 +185,12 @@ def override(
             headers={"if-match": f'"{revision}"'},
             params={"dry_run": str(dry_run).lower()},
         )
-    said = f"{answer['id']} takes it to version {version}: leadline rollout watch {answer['id']}"
-    click.echo(json.dumps(answer, indent=2) if as_json or dry_run else said)
+    if as_json or dry_run:
+        click.echo(json.dumps(answer, indent=2))
+        return
+    name = answer["id"]
+    click.echo(f"{name} takes it to version {version}: leadline rollout watch {name}")
+    say_advice(answer)
 
 
 @models.command()
@@ -212,6 +216,12 @@ def deed(entry: dict[str, Any]) -> str:
     state = (entry["after"] or {}).get("state")
     moved = entry["action"] == "version.transition" and state is not None
     return f"{entry['action']}: {state}" if moved else str(entry["action"])
+
+
+def say_advice(answer: dict[str, Any]) -> None:
+    """What the registry took and thinks worth knowing."""
+    for text in answer.get("advice", ()):
+        click.echo(f"Note: {text}.")
 
 
 def flat(value: Any, name: str = "") -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Column, Table
 
 from leadline.client import Client, PlatformAwayError, ProblemError
-from leadline.commands.models import as_json_option
+from leadline.commands.models import as_json_option, say_advice
 from leadline.commands.moments import moment
 from leadline.commands.rollout_view import view
 from leadline.state import StateDir, state_option
@@ -55,7 +55,7 @@ def start(
     as_json: bool,
 ) -> None:
     """Bring VERSION to production by steps that are judged."""
-    changes = {} if plan is None else json.loads(plan.read_text())
+    changes = {} if plan is None else _plan(plan)
     body = {"model": model, "version": version, "preset": preset, "plan": changes}
     with Client.from_state(state) as client:
         answer = client.post(
@@ -65,6 +65,7 @@ def start(
         click.echo(json.dumps(answer, indent=2))
     else:
         click.echo(f"{answer['id']} started. Watch it: leadline rollout watch {answer['id']}")
+        say_advice(answer)
 
 
 @rollout.command("list")
@@ -170,7 +171,8 @@ def _deed(name: str, help_: str) -> None:
                 headers={"if-match": match},
                 params={"dry_run": str(dry_run).lower()},
             )
-        said = f"{rollout_id} is {answer['status']} at step {answer['step']}."
+        verb = "would be" if dry_run else "is"
+        said = f"{rollout_id} {verb} {answer['status']} at step {answer['step']}."
         click.echo(json.dumps(answer, indent=2) if as_json else said)
 
 
@@ -183,6 +185,14 @@ for _name, _help in (
     ("override", "Take the next step without evidence (needs registry:override)."),
 ):
     _deed(_name, _help)
+
+
+def _plan(path: Path) -> Any:
+    """Raises ``UsageError`` where the file holds no JSON; what fits is the registry's to say."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as torn:
+        raise click.UsageError(f"{path} is not JSON: {torn}.") from None
 
 
 def _look(client: Client, rollout_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:

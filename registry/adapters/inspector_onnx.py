@@ -1,7 +1,7 @@
 """Looks into what is published: only ONNX and text, whole, self-contained, as the manifest says."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from pydantic import ValidationError
 
 from contracts.manifest import Manifest
 from contracts.profile import BaselineProfile
-from contracts.tensor_types import unserved
+from contracts.tensor_types import SERVED, unserved
 from registry.adapters.face_onnx import UnsoundGraph, face_of
-from registry.ports import StagedFile
+from registry.domain.signature import FREE, Signature, Tensor
+from registry.ports import Inspection, StagedFile
 
 TEXT_BYTES_MAX = 64 * 1024 * 1024
 
@@ -25,22 +26,30 @@ class OnnxInspector:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
-    async def faults(self, manifest: Manifest, files: Sequence[StagedFile]) -> list[str]:
+    async def __call__(self, manifest: Manifest, files: Sequence[StagedFile]) -> Inspection:
         """Every reason to refuse, file by file."""
         return await asyncio.get_running_loop().run_in_executor(
-            self._executor, lambda: [fault for file in files for fault in _faults(manifest, file)]
+            self._executor, _inspect, manifest, files
         )
 
 
-def _faults(manifest: Manifest, file: StagedFile) -> list[str]:
+def _inspect(manifest: Manifest, files: Sequence[StagedFile]) -> Inspection:
+    seen = [_look(manifest, file) for file in files]
+    faults = [fault for one in seen for fault in one.faults]
+    signature = next((one.signature for one in seen if one.signature is not None), None)
+    return Inspection(faults, signature)
+
+
+def _look(manifest: Manifest, file: StagedFile) -> Inspection:
     path, suffix = file.entry.path, Path(file.entry.path).suffix.lower()
     if not _is_plain(path):
-        return ["a file's name is not a plain relative path"]
-    if suffix not in _INSPECTIONS:
-        return [f"{path}: only {', '.join(sorted(_INSPECTIONS))} are taken, never pickles"]
+        return Inspection(["a file's name is not a plain relative path"])
+    if suffix not in _TAKEN:
+        return Inspection([f"{path}: only {', '.join(sorted(_TAKEN))} are taken, never pickles"])
     if _is_pickled(file.path):
-        return [f"{path}: this is a pickle; no service ever loads one"]
-    return [f"{path}: {fault}" for fault in _INSPECTIONS[suffix](manifest, file)]
+        return Inspection([f"{path}: this is a pickle; no service ever loads one"])
+    found = _graph(manifest, file) if suffix == ".onnx" else _text(manifest, file, suffix)
+    return Inspection([f"{path}: {fault}" for fault in found.faults], found.signature)
 
 
 def _is_plain(path: str) -> bool:
@@ -87,15 +96,33 @@ def _text_faults(_manifest: Manifest, file: StagedFile) -> Iterator[str]:
         yield "not UTF-8 text"
 
 
-def _onnx_faults(manifest: Manifest, file: StagedFile) -> Iterator[str]:
+def _text(manifest: Manifest, file: StagedFile, suffix: str) -> Inspection:
+    of_text = _json_faults if suffix == ".json" else _text_faults
+    return Inspection(list(of_text(manifest, file)))
+
+
+def _graph(manifest: Manifest, file: StagedFile) -> Inspection:
     try:
         face = face_of(file.path)
     except UnsoundGraph as unsound:
-        yield str(unsound)
-        return
-    if file.entry.path == "model.onnx":
-        yield from unserved(face)
-        yield from _signature_faults(manifest, face)
+        return Inspection([str(unsound)])
+    if file.entry.path != "model.onnx":
+        return Inspection([])
+    faults = [*unserved(face), *_signature_faults(manifest, face)]
+    return Inspection(faults, None if faults else _signature(face))
+
+
+def _signature(face: Any) -> Signature:  # onnx.ModelProto
+    return Signature(
+        inputs=tuple(map(_tensor, face.graph.input)), outputs=tuple(map(_tensor, face.graph.output))
+    )
+
+
+def _tensor(value: Any) -> Tensor:  # onnx.ValueInfoProto
+    kind = value.type.tensor_type
+    sizes = (d.dim_value if d.HasField("dim_value") else FREE for d in kind.shape.dim)
+    shape = tuple(sizes) if kind.HasField("shape") else None
+    return Tensor(name=value.name, datatype=_DATATYPES[kind.elem_type], shape=shape)
 
 
 def _signature_faults(manifest: Manifest, face: Any) -> Iterator[str]:  # onnx.ModelProto
@@ -115,9 +142,5 @@ def _signature_faults(manifest: Manifest, face: Any) -> Iterator[str]:  # onnx.M
         )
 
 
-_INSPECTIONS: dict[str, Callable[[Manifest, StagedFile], Iterator[str]]] = {
-    ".onnx": _onnx_faults,
-    ".json": _json_faults,
-    ".md": _text_faults,
-    ".txt": _text_faults,
-}
+_TAKEN = frozenset({".onnx", ".json", ".md", ".txt"})
+_DATATYPES = {one.number: one.datatype for one in SERVED}

@@ -13,7 +13,7 @@ HOUR_S = 3600
 DAY_S = 86_400
 LABEL_KINDS = frozenset({"log_loss", "brier", "accuracy", "mae"})
 """Guards that know something only when labels have come."""
-RISK_KINDS = frozenset({"error_rate", "latency"})
+RISK_KINDS: frozenset[GuardKind] = frozenset({"error_rate", "latency"})
 """Guards whose effect is a relative risk − 1; all others are differences in the guard's unit."""
 
 
@@ -136,9 +136,20 @@ class RolloutPlan(_Frozen):
         )
 
 
+def judged_kinds(task: str, classes: int) -> frozenset[GuardKind]:
+    """The kinds of guards that what is served and labelled of such a version can be held to. Of
+    bare tensors nobody knows what they mean; of more than two classes the log knows which was
+    predicted, not how probable the true one was."""
+    anywhere: frozenset[GuardKind] = frozenset({*RISK_KINDS, "score_shift", "business"})
+    if task == "regression":
+        return anywhere | {"mae"}
+    if task != "classification":
+        return anywhere
+    return anywhere | ({"accuracy"} if classes > 2 else {"accuracy", "log_loss", "brier"})
+
+
 def default_guards(task: str, classes: int = 2) -> tuple[GuardPlan, ...]:
-    """Errors, latency, the scores' distribution, and the loss that belongs to the task. Of more
-    than two classes the log knows which was predicted, not how probable the true one was."""
+    """Errors, latency, the scores' distribution, and the loss that belongs to the task."""
     guards = [
         GuardPlan(
             name="error_rate", kind="error_rate", margin=0.25, accept=1.0, negligible_rate=0.01
@@ -195,8 +206,8 @@ PRESETS = tuple(_PRESETS)
 
 
 def preset_plan(name: str, task: str, classes: int = 2, /, **changes: Any) -> RolloutPlan:
-    """The plan of that preset for a model of that task (and as many ``classes``, where they have
-    names); ``changes`` replace whole fields. Models of bare tensors have no shadows.
+    """The plan of that preset for a model of that task (and as many ``classes``, where that is
+    known); ``changes`` replace whole fields. Models of bare tensors have no shadows.
 
     Raises ``KeyError`` for an unknown name, ``ValidationError`` for changes that do not fit.
     """

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from contracts.manifest import Manifest
 from registry.domain.lifecycle import State
+from registry.domain.signature import Signature
 
 
 class VersionRecord(BaseModel):
@@ -28,6 +29,8 @@ class VersionRecord(BaseModel):
     reason: str = ""
     """Why it stands where it stands."""
     revision: int = 1
+    signature: Signature | None = None
+    """Of ``model.onnx``; None of a version that an earlier build took."""
     mlflow_version: str | None = None
     """Its number in MLflow, once mirrored."""
 
@@ -35,6 +38,12 @@ class VersionRecord(BaseModel):
     def name(self) -> str:
         """``model/version``."""
         return f"{self.model}/{self.version}"
+
+    @property
+    def classes(self) -> int:
+        """How many classes a classification tells apart; 0 where neither names nor graph say."""
+        width = self.signature.width(self.manifest.tensors.probability) if self.signature else 0
+        return max(len(self.manifest.post_processing.labels), width)
 
     def moved(self, state: State, at_us: int, reason: str) -> "VersionRecord":
         """The record after a state change."""

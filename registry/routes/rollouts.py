@@ -33,8 +33,7 @@ class RolloutIn(_Body):
     def plan_for(self, record: VersionRecord) -> RolloutPlan:
         """The plan for what the version is. Raises ``Problem`` for settings that do not fit."""
         try:
-            named = len(record.manifest.post_processing.labels)
-            return preset_plan(self.preset, record.manifest.task, named, **self.plan)
+            return preset_plan(self.preset, record.manifest.task, record.classes, **self.plan)
         except ValidationError as wrong:
             raise _unfit(wrong) from wrong
 
