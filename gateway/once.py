@@ -19,8 +19,13 @@ PENDING_MS = 65_000
 """Longer than any request may take: a gateway that died in between blocks its key no longer."""
 KEPT_MS = 600_000
 TRIES_AFTER_S = (0.05, 0.2, 0.75, 3.0)
-"""When an answer that the memory did not take is offered to it again. All together less than what
-``PENDING_MS`` leaves: then the key may be another's."""
+"""When a memory that did not hear what became of a claim is told again."""
+UNHEARD_MAX = 256
+"""So many wait to be told; what comes on top blocks its key until the claim runs out by itself."""
+ANSWER_BYTES_MAX = 1024 * 1024
+"""A larger answer is not kept; its key is free again."""
+_PENDING = b"?"
+"""Behind the mark of what is asked: no answer yet, but who will give it."""
 _ASK_AGAIN = frozenset({401, 403, 404, 408, 429})
 """Not of the question: the next time the model may be served, the caller allowed."""
 
@@ -39,27 +44,28 @@ class Once:
         self._predict = predict
         self._kept = kept
         self._tasks = tasks
+        self._unheard = 0
 
     async def __call__(self, question: Question, key: bytes) -> Reply:
         """The answer, or the one that was given before (header ``idempotent-replay: true``)."""
         try:
             name = await self._name(question, key)
-            asked = question.body + str(question.preamble.explain).encode()
-            mark = hashlib.sha256(asked).hexdigest().encode()
-            found = await self._kept.claim(name, mark, PENDING_MS)
         except Problem as problem:
             return problem_reply(problem, question.request_id, "/predict")
-        except StoreAway:
-            return await self._predict(question)
+        asked = question.body + str(question.preamble.explain).encode()
+        mark = hashlib.sha256(asked).hexdigest().encode()
+        claim = mark + _PENDING + question.request_id.encode()
+        try:
+            found = await self._kept.claim(name, claim, PENDING_MS)
+        except StoreAway:  # asked as if new; the claim may stand there all the same
+            found = None
         if found is not None:
             return _replay(question, mark, found)
         reply = Reply(500, b"", ())
         try:
             reply = await self._predict(question)
         finally:
-            if not await self._settle(name, mark, reply):
-                again = partial(self._settle_later, name, mark, reply)
-                self._tasks.start("settle_once", again)
+            await self._settle(name, claim, _to_keep(reply, mark))
         return reply
 
     async def _name(self, question: Question, key: bytes) -> str:
@@ -69,23 +75,37 @@ class Once:
         principal = await self._admission.principal(question.preamble)
         return f"{principal.account}:{hashlib.sha256(key).hexdigest()}"
 
-    async def _settle(self, name: str, mark: bytes, reply: Reply) -> bool:
-        """Keep the answer, or free its key; whether the memory took it."""
+    async def _settle(self, name: str, claim: bytes, kept: bytes | None) -> None:
+        """Keep an answer, or free its key: now, or else a little later."""
+        if not await self._told(name, claim, kept) and self._unheard < UNHEARD_MAX:
+            self._unheard += 1
+            self._tasks.start("settle_later", partial(self._settle_later, name, claim, kept))
+
+    async def _settle_later(self, name: str, claim: bytes, kept: bytes | None) -> None:
         try:
-            if reply.status >= 500 or reply.status in _ASK_AGAIN:
-                await self._kept.release(name)
+            for seconds in TRIES_AFTER_S:
+                await asyncio.sleep(seconds)
+                if await self._told(name, claim, kept):
+                    return
+        finally:
+            self._unheard -= 1
+
+    async def _told(self, name: str, claim: bytes, kept: bytes | None) -> bool:
+        try:
+            if kept is None:
+                await self._kept.release(name, claim)
             else:
-                await self._kept.keep(name, mark + _pack(reply), KEPT_MS)
+                await self._kept.keep(name, claim, kept, KEPT_MS)
         except StoreAway:
             return False
         return True
 
-    async def _settle_later(self, name: str, mark: bytes, reply: Reply) -> None:
-        """Else who asks again would hear of a conflict until the claim runs out by itself."""
-        for seconds in TRIES_AFTER_S:
-            await asyncio.sleep(seconds)
-            if await self._settle(name, mark, reply):
-                return
+
+def _to_keep(reply: Reply, mark: bytes) -> bytes | None:
+    if reply.status >= 500 or reply.status in _ASK_AGAIN:
+        return None
+    kept = mark + _pack(reply)
+    return kept if len(kept) <= ANSWER_BYTES_MAX else None
 
 
 def _replay(question: Question, mark: bytes, found: bytes) -> Reply:
@@ -93,7 +113,7 @@ def _replay(question: Question, mark: bytes, found: bytes) -> Reply:
     if found[: len(mark)] != mark:
         detail = "This Idempotency-Key came with another request before."
         problem = Problem(ProblemCode.IDEMPOTENCY_MISMATCH, detail)
-    elif len(found) == len(mark):
+    elif found.startswith(_PENDING, len(mark)):
         detail = "The first request with this Idempotency-Key is still being answered."
         problem = Problem(ProblemCode.CONFLICT, detail)
     if problem is not None:

@@ -43,16 +43,17 @@ class LeaseStore(Protocol):
 
 
 class Kept(Protocol):
-    """Answers that were given, kept for a while. Every call raises ``StoreAway``."""
+    """Answers that were given, kept for a while. Every call raises ``StoreAway``; then it may have
+    been done or not."""
 
-    async def claim(self, name: str, mark: bytes, ms: int) -> bytes | None:
+    async def claim(self, name: str, claim: bytes, ms: int) -> bytes | None:
         """None when the name was free and is now claimed; else what stands there."""
 
-    async def keep(self, name: str, value: bytes, ms: int) -> None:
-        """Replace the claim by what is to be found from now on."""
+    async def keep(self, name: str, claim: bytes, value: bytes, ms: int) -> None:
+        """Replace this claim, if it stands there, by what is to be found from now on."""
 
-    async def release(self, name: str) -> None:
-        """Free the name."""
+    async def release(self, name: str, claim: bytes) -> None:
+        """Free the name if this claim stands there."""
 
 
 class SigningKeys(Protocol):

@@ -3,8 +3,9 @@
 from gateway.ports import StoreAway
 from kit.redis_pipeline import Argument, PipelinedRedis, RedisAway, RedisError, Reply
 
-ANSWER_BYTES_MAX = 1024 * 1024
-"""A larger answer is not kept; its key is free again."""
+_IF_MINE = "if redis.call('GET', KEYS[1]) == ARGV[1] then "
+_KEEP = _IF_MINE + "redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end"
+_RELEASE = _IF_MINE + "redis.call('DEL', KEYS[1]) end"
 
 
 class KeptRedis:
@@ -14,21 +15,18 @@ class KeptRedis:
         self._redis = redis
         self._prefix = f"{namespace}:once:"
 
-    async def claim(self, name: str, mark: bytes, ms: int) -> bytes | None:
+    async def claim(self, name: str, claim: bytes, ms: int) -> bytes | None:
         """None when the name was free and is now claimed; else what stands there."""
-        found = await self._run("SET", self._prefix + name, mark, "NX", "GET", "PX", ms)
+        found = await self._run("SET", self._prefix + name, claim, "NX", "GET", "PX", ms)
         return None if found is None else bytes(found)
 
-    async def keep(self, name: str, value: bytes, ms: int) -> None:
-        """Replace the claim by what is to be found from now on."""
-        if len(value) > ANSWER_BYTES_MAX:
-            await self.release(name)
-        else:
-            await self._run("SET", self._prefix + name, value, "PX", ms)
+    async def keep(self, name: str, claim: bytes, value: bytes, ms: int) -> None:
+        """Replace this claim, if it stands there, by what is to be found from now on."""
+        await self._run("EVAL", _KEEP, 1, self._prefix + name, claim, value, ms)
 
-    async def release(self, name: str) -> None:
-        """Free the name."""
-        await self._run("DEL", self._prefix + name)
+    async def release(self, name: str, claim: bytes) -> None:
+        """Free the name if this claim stands there."""
+        await self._run("EVAL", _RELEASE, 1, self._prefix + name, claim)
 
     async def _run(self, *command: Argument) -> Reply:
         try:

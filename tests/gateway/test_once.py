@@ -1,4 +1,5 @@
 import asyncio
+from typing import cast
 
 import httpx
 import pytest
@@ -6,8 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.frames import Answer
-from gateway.domain.exchange import Reply
-from gateway.once import _pack, _unpack
+from contracts.identity import Caller
+from gateway.adapters.kept_redis import KeptRedis
+from gateway.admit import Admission
+from gateway.authenticate import Principal
+from gateway.domain.exchange import Preamble, Question, Reply
+from gateway.domain.gcra import Policy
+from gateway.once import ANSWER_BYTES_MAX, Once, _pack, _unpack
+from gateway.ports import StoreAway
+from kit.redis_pipeline import Argument, PipelinedRedis
+from kit.tasks import TaskOwner
 from tests.gateway.replica import FakeReplica, echo
 from tests.gateway.running import Running
 from tests.polling import until
@@ -114,6 +123,59 @@ async def test_a_refusal_of_the_question_is_kept_and_of_the_caller_is_not(
     assert (await ask(gateway, key, "a", bad)).headers["idempotent-replay"] == "true"
     assert (await ask(gateway, "ll_x", "a", bad)).status_code == 401
     assert (await ask(gateway, key, "x" * 300)).status_code == 422
+
+
+async def test_an_answer_too_large_to_keep_frees_its_key(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    replica.rule = lambda *_: Answer(200, b" " * ANSWER_BYTES_MAX)
+    for _ in range(2):
+        assert "idempotent-replay" not in (await ask(gateway, key, "a")).headers
+
+
+class Unheard(KeptRedis):
+    """Does what it is told; of the first that it is told of each kind nobody hears."""
+
+    def __init__(self, redis: PipelinedRedis) -> None:
+        super().__init__(redis)
+        self._heard: set[Argument] = set()
+
+    async def _run(self, *command: Argument) -> object:
+        done = await super()._run(*command)
+        if command[0] not in self._heard:
+            self._heard.add(command[0])
+            raise StoreAway("no reply in time")
+        return done
+
+
+class Anyone:
+    """Lets everybody in."""
+
+    async def principal(self, preamble: Preamble) -> Principal:
+        return Principal(Caller("ann", frozenset()), "ann", Policy(1, 1))
+
+
+@pytest.mark.parametrize(("status", "replayed"), [(200, True), (503, False)])
+async def test_a_claim_that_nobody_heard_of_is_settled_too(
+    redis_url: str, status: int, replayed: bool
+) -> None:
+    async def predict(question: Question) -> Reply:
+        return Reply(status, b"{}", ())
+
+    connection = PipelinedRedis(redis_url, timeout_ms=2_000)
+    await connection.start()
+    async with TaskOwner() as tasks:
+        once = Once(cast("Admission", Anyone()), predict, Unheard(connection), tasks)
+
+        async def answer() -> Reply:
+            return await once(Question("0" * 32, Preamble(), b"{}"), b"a")
+
+        assert (await answer()).status == status
+        await until(lambda: not tasks.names)
+        again = await answer()
+        assert again.status == status
+        assert (dict(again.headers).get(b"idempotent-replay") == b"true") is replayed
+    await connection.stop()
 
 
 @given(
