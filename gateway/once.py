@@ -115,7 +115,7 @@ def _replay(question: Question, mark: bytes, found: bytes) -> Reply:
         problem = Problem(ProblemCode.IDEMPOTENCY_MISMATCH, detail)
     elif found.startswith(_PENDING, len(mark)):
         detail = "The first request with this Idempotency-Key is still being answered."
-        problem = Problem(ProblemCode.CONFLICT, detail)
+        problem = Problem(ProblemCode.CONFLICT, detail, retry_after_s=1, retryable=True)
     if problem is not None:
         return problem_reply(problem, question.request_id, "/predict")
     reply = _unpack(found[len(mark) :])

@@ -73,6 +73,8 @@ async def test_while_the_first_is_answered_the_second_is_a_conflict(
     await until(lambda: len(replica.asked) == 1)
     second = await ask(gateway, key, "a")
     assert (second.status_code, second.json()["code"]) == (409, "conflict")
+    assert second.json()["retryable"] is True
+    assert second.headers["retry-after"] == "1"
     assert (await first).status_code == 504
     replica.rule = echo
     assert (await ask(gateway, key, "a")).status_code == 200
