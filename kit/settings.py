@@ -20,7 +20,9 @@ CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 class ServiceSettings(BaseSettings):
     """What every service needs; each service adds its own in ``<service>/settings.py``."""
 
-    model_config = SettingsConfigDict(env_prefix="LEADLINE_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="LEADLINE_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65_535, description="0 lets the system choose.")

@@ -1,7 +1,7 @@
 """Tells people: what a run saw moves the alerts, and what turned is put where people look."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from contracts.problems import ProblemCode
@@ -22,12 +22,29 @@ from monitor.domain.alerts import (
     within_budget,
 )
 from monitor.domain.rows import DAY_US
-from monitor.ports import Notice, Offload, Sink, SinkAway, Verdicts
+from monitor.ports import Board, Notice, Offload, Posted, Sink, SinkAway, SinkRefused, Verdicts
 
 _log = get_logger(__name__)
 
-ATTEMPTS_MAX = 20
+PAUSE_S_MAX = 60.0
+ATTEMPTS_MAX = 1_500
+"""About a day of one a minute; then a message that is still not taken is given up."""
 SENT_AT_A_TIME = 50
+
+
+@dataclass(slots=True)
+class _Pause:
+    """After a failure a sink is left alone for a second, two, four, … up to a minute."""
+
+    failures: int = 0
+    until_ns: int = 0
+
+    def end(self) -> None:
+        self.failures = self.until_ns = 0
+
+    def begin(self, now_ns: int) -> None:
+        self.until_ns = now_ns + int(min(PAUSE_S_MAX, 2.0**self.failures) * 1e9)
+        self.failures += 1
 
 
 class TellPeople:
@@ -43,6 +60,7 @@ class TellPeople:
     ) -> None:
         self._verdicts = verdicts
         self._sinks = {sink.name: sink for sink in sinks}
+        self._pauses = {sink.name: _Pause() for sink in sinks}
         self._offload = offload
         self._clock = clock
         self._budget_per_day = budget_per_day
@@ -57,6 +75,7 @@ class TellPeople:
         settled = inhibit(after.values())
         told = messages(before.values(), settled, at_us)
         kept = self._budgeted(told, at_us)
+        settled = _marked(settled, kept)
         self._verdicts.put_alerts(
             alert for alert in settled if before.get(alert.subject.fingerprint) != alert
         )
@@ -72,23 +91,53 @@ class TellPeople:
         return kept
 
     async def deliver(self) -> None:
-        """Send what waits in the outbox; a sink that is away is tried again next time."""
+        """Send what waits in the outbox; a sink that is away is tried again after a pause."""
         waiting = await self._offload(lambda: self._verdicts.posted(SENT_AT_A_TIME))
-        away: set[str] = set()
+        now_ns = self._clock.monotonic_ns()
+        resting = {name for name, pause in self._pauses.items() if now_ns < pause.until_ns}
+        failed: set[str] = set()
         for posted in waiting:
-            sink = self._sinks.get(posted.sink)
-            if posted.sink in away:
+            if posted.sink in resting:
                 continue
-            ok = True
-            if sink is not None:
-                try:
-                    await sink.send(posted.notice)
-                except SinkAway as error:
-                    _log.warning("sink_away", sink=posted.sink, reason=str(error))
-                    away.add(posted.sink)
-                    ok = False
-            metrics.NOTIFICATIONS.labels(posted.sink, "sent" if ok else "failed").inc()
-            await self._offload(lambda n=posted.number, k=ok: self._sent(n, k))  # type: ignore[misc]
+            error = await self._send(posted)
+            if error is not None:
+                failed.add(posted.sink)
+                if not isinstance(error, SinkRefused):
+                    resting.add(posted.sink)
+            await self._offload(lambda n=posted.number, ok=error is None: self._sent(n, ok))  # type: ignore[misc]
+        for name in self._pauses.keys() & {posted.sink for posted in waiting} - resting - failed:
+            self._pauses[name].end()
+        for name in failed:
+            self._pauses[name].begin(now_ns)
+
+    async def _send(self, posted: Posted) -> SinkAway | None:
+        sink = self._sinks.get(posted.sink)  # None: it is configured no more
+        error: SinkAway | None = None
+        if sink is not None:
+            try:
+                await sink.send(posted.notice)
+            except SinkAway as away:
+                _log.warning("sink_away", sink=posted.sink, reason=str(away))
+                error = away
+        metrics.NOTIFICATIONS.labels(posted.sink, "failed" if error else "sent").inc()
+        return error
+
+    async def restate(self, board: Board) -> None:
+        """Say again which alerts fire that people were told of."""
+        alerts = await self._offload(self._verdicts.read_alerts)
+        now_us = self._clock.now_us()
+        standing = [
+            describe(alert, now_us)
+            for alert in alerts
+            if alert.told and alert.firing and not (alert.silenced(now_us) or alert.inhibited_by)
+        ]
+        if not standing:
+            return
+        try:
+            await board.restate(standing)
+        except SinkAway as error:
+            _log.warning("sink_away", sink=board.name, reason=str(error))
+            metrics.NOTIFICATIONS.labels(board.name, "failed").inc()
 
     def _sent(self, number: int, ok: bool) -> None:
         with self._verdicts.transaction():
@@ -132,6 +181,15 @@ class TellPeople:
         if found is None:
             raise Problem(ProblemCode.NOT_FOUND, "No alert has this fingerprint.")
         return describe(found, self._clock.now_us())
+
+
+def _marked(alerts: Sequence[Alert], told: Sequence[Message]) -> list[Alert]:
+    """The alerts, each with whether people were told that it fires."""
+    news = {alert.subject.fingerprint for message in told for alert in message.alerts}
+    return [
+        replace(alert, told=alert.firing and (alert.told or alert.subject.fingerprint in news))
+        for alert in alerts
+    ]
 
 
 def _notice(message: Message, at_us: int) -> Notice:

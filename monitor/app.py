@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
 import httpx
@@ -53,6 +54,7 @@ _log = get_logger(__name__)
 T = TypeVar("T")
 LEASE_TRY_S = 1.0
 TEND_EVERY_S = 60.0
+RESTATE_EVERY_S = 60.0
 
 
 class Thread:
@@ -148,6 +150,11 @@ class Monitor:
             known_days=read_days(settings.known_days),
         )
         self.outside = httpx.AsyncClient(timeout=5.0, trust_env=False)
+        self.alertmanager = (
+            AlertmanagerSink(self.outside, settings.alertmanager_url, self.clock)
+            if settings.alertmanager_url
+            else None
+        )
         self.alert = TellPeople(
             self.verdicts, self._sinks(), self.write, self.clock, settings.tickets_per_day
         )
@@ -169,12 +176,12 @@ class Monitor:
         settings, client = self.settings, self.outside
         sinks: list[Sink] = [LogSink()]
         secret = settings.webhook_secret.get_secret_value()
-        if settings.webhook_url and secret:
+        if settings.webhook_url:
             sinks.append(WebhookSink(client, settings.webhook_url, secret, self.clock))
         if settings.slack_url:
             sinks.append(SlackSink(client, settings.slack_url))
-        if settings.alertmanager_url:
-            sinks.append(AlertmanagerSink(client, settings.alertmanager_url, self.clock))
+        if self.alertmanager is not None:
+            sinks.append(self.alertmanager)
         return sinks
 
     async def lead(self) -> None:
@@ -192,6 +199,9 @@ class Monitor:
             tasks.start("tend", periodic(self.tend.run, TEND_EVERY_S), restart=True)
             tasks.start("minute", periodic(self.schedule.minute, 60.0), restart=True)
             tasks.start("deliver", periodic(self.alert.deliver, 1.0), restart=True)
+            if self.alertmanager is not None:
+                restate = partial(self.alert.restate, self.alertmanager)
+                tasks.start("restate", periodic(restate, RESTATE_EVERY_S), restart=True)
             tasks.start("trim", periodic(self._trim, self.settings.trim_every_s), restart=True)
             await self.observe.run()
 

@@ -188,6 +188,19 @@ class SinkAway(Exception):
     """A sink did not take a notice."""
 
 
+class SinkRefused(SinkAway):
+    """It answered and did not take this one; it may take others."""
+
+
+class Board(Protocol):
+    """Where the alerts that fire have to be said again and again, or they count as over."""
+
+    name: str
+
+    async def restate(self, alerts: Sequence[dict[str, Any]]) -> None:
+        """Say which fire. Raises ``SinkAway`` when it was not taken."""
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A version that served in a window."""

@@ -4,6 +4,7 @@ After a stop, or when a simulated clock races, missed windows are caught up. A w
 that follows from it (run, memory, alerts, messages) are one transaction: a kill repeats it.
 """
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,6 +26,8 @@ _log = get_logger(__name__)
 
 HOUR_RUNS_KEPT_US = 14 * DAY_US
 WINDOWS_AT_A_TIME = 50
+LOSS_IS_NEWS_MIN = 6 * 60
+"""So long the loss of records fires: what is lost never comes, and an alert has to end."""
 JOBS: tuple[Job, ...] = ("hour", "day", "week")
 
 
@@ -85,7 +88,7 @@ class Schedule:
         self._settle_us = settle_us
         self._ripe: list[tuple[int, int]] = []
         self._minute_us = 0
-        self._gaps_known: int | None = None
+        self._missing_lately: deque[int] = deque(maxlen=LOSS_IS_NEWS_MIN)
 
     async def tick(self) -> int:
         """Judge what is due; the number of windows."""
@@ -151,8 +154,8 @@ class Schedule:
         except StreamAway:
             lag_s = (self._clock.wall_us() - self._read_until_us()) / 1e6
         missing = await self._write(self._missing)
-        new = 0 if self._gaps_known is None else missing - self._gaps_known
-        self._gaps_known = missing if self._gaps_known is None else min(self._gaps_known, missing)
+        self._missing_lately.append(missing)
+        new = missing - min(self._missing_lately)
         now_us = self._clock.now_us()
         await self._write(lambda: self._keep_minute(pipeline(lag_s, missing, new, now_us), now_us))
         metrics.JOB_LAST_SUCCESS.labels("minute").set(self._clock.wall_us() / 1e6)

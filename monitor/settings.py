@@ -1,8 +1,9 @@
 """Every knob of the monitor."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from kit.settings import CommaList, ServiceSettings
 
@@ -95,6 +96,12 @@ class MonitorSettings(ServiceSettings):
     )
     slack_url: str = Field(default="", description="Incoming webhook; empty: none.")
     alertmanager_url: str = Field(default="", description="Base URL of an Alertmanager v2 API.")
+
+    @model_validator(mode="after")
+    def _webhook_is_signed(self) -> Self:
+        if self.webhook_url and not self.webhook_secret.get_secret_value():
+            raise ValueError("LEADLINE_WEBHOOK_URL needs LEADLINE_WEBHOOK_SECRET to sign with")
+        return self
 
     @property
     def folder(self) -> Path:

@@ -1,7 +1,8 @@
 """Notices over HTTP: signed webhook (Standard Webhooks), Slack's format, Alertmanager v2."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -10,7 +11,10 @@ import orjson
 from standardwebhooks import Webhook
 
 from kit.clock import Clock
-from monitor.ports import Notice, SinkAway
+from monitor.ports import Notice, SinkAway, SinkRefused
+
+LAPSES_S = 300
+"""An alert that Alertmanager has not heard of for so long counts as over there."""
 
 
 async def _post(client: httpx.AsyncClient, url: str, body: bytes, headers: dict[str, str]) -> None:
@@ -21,7 +25,7 @@ async def _post(client: httpx.AsyncClient, url: str, body: bytes, headers: dict[
     except httpx.HTTPError as error:
         raise SinkAway(type(error).__name__) from error
     if answer.is_error:
-        raise SinkAway(f"HTTP {answer.status_code}")
+        raise SinkRefused(f"HTTP {answer.status_code}")
 
 
 class WebhookSink:
@@ -86,13 +90,22 @@ class AlertmanagerSink:
 
     async def send(self, notice: Notice) -> None:
         """Raises ``SinkAway`` when it was not taken."""
-        now = datetime.fromtimestamp(self._clock.wall_us() / 1e6, UTC).isoformat()
-        body = [self._alert(alert, notice, now) for alert in notice.alerts]
+        await self._say(notice.alerts, firing=notice.status == "firing")
+
+    async def restate(self, alerts: Sequence[dict[str, Any]]) -> None:
+        """Say which alerts fire, for another ``LAPSES_S``. Raises ``SinkAway``."""
+        await self._say(alerts, firing=True)
+
+    async def _say(self, alerts: Sequence[dict[str, Any]], *, firing: bool) -> None:
+        now = datetime.fromtimestamp(self._clock.wall_us() / 1e6, UTC)
+        ends = (now + timedelta(seconds=LAPSES_S) if firing else now).isoformat()
+        begins = {"startsAt": now.isoformat()} if firing else {}
+        body = [{**self._alert(alert), **begins, "endsAt": ends} for alert in alerts]
         await _post(self._client, self._url, orjson.dumps(body), {})
 
-    def _alert(self, alert: dict[str, Any], notice: Notice, now: str) -> dict[str, Any]:
+    def _alert(self, alert: dict[str, Any]) -> dict[str, Any]:
         named = ("model", "version", "feature", "segment", "severity")
-        found: dict[str, Any] = {
+        return {
             "labels": {
                 "alertname": f"Leadline_{alert['kind']}",
                 "fingerprint": alert["fingerprint"],
@@ -103,6 +116,3 @@ class AlertmanagerSink:
                 "replay": str(alert["evidence"].get("replay", "")),
             },
         }
-        # Without an end Alertmanager resolves by its own timeout; then the next run says it again.
-        found["endsAt" if notice.status == "resolved" else "startsAt"] = now
-        return found

@@ -152,9 +152,11 @@ class SqliteVerdicts:
         )
 
     def posted(self, limit: int) -> list[Posted]:
-        """Messages not yet sent, oldest first."""
+        """Messages not yet sent, oldest first, at most ``limit`` of a sink."""
         rows = self._database.writer.execute(
-            "SELECT id, sink, notice, attempts FROM outbox WHERE NOT sent ORDER BY id LIMIT ?",
+            "SELECT id, sink, notice, attempts FROM (SELECT *, row_number() OVER "
+            "(PARTITION BY sink ORDER BY id) AS place FROM outbox WHERE NOT sent) "
+            "WHERE place <= ? ORDER BY id",
             (limit,),
         )
         return [

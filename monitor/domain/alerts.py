@@ -34,7 +34,8 @@ _RANK = {
     "drift": 3,
 }
 """Of the same column, the lower rank explains the higher ones."""
-PIPELINE = ("lag", "lost_data")
+LAG = "lag"
+PIPELINE = (LAG, "lost_data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,8 @@ class Alert:
     silenced_until_us: int = 0
     silence_reason: str = ""
     inhibited_by: str = ""
+    told: bool = False
+    """A message said that it fires, and none that it ended."""
 
     @property
     def firing(self) -> bool:
@@ -164,7 +167,7 @@ def age(alert: Alert, now_us: int) -> Alert:
 
 def inhibit(alerts: Iterable[Alert]) -> list[Alert]:
     """Marks those that another firing alert explains: a broken schema its null rate, that its
-    range, that its drift; trouble of the pipeline explains everything but itself."""
+    range, that its drift; a log that lags explains everything but the pipeline's own trouble."""
     everyone = list(alerts)
     firing = [alert for alert in everyone if alert.firing]
     return [replace(alert, inhibited_by=_explained_by(alert, firing)) for alert in everyone]
@@ -175,7 +178,7 @@ def _explained_by(alert: Alert, firing: Sequence[Alert]) -> str:
     if subject.kind in PIPELINE:
         return ""
     for other in firing:
-        if other.subject.kind in PIPELINE:
+        if other.subject.kind == LAG:
             return other.subject.fingerprint
     rank = _RANK.get(subject.kind)
     for other in firing:

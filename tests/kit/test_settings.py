@@ -26,3 +26,22 @@ def test_every_list_comes_from_one_comma_separated_string(
         env={**os.environ, f"LEADLINE_{setting.upper()}": "a=1, b/c,"},
     )  # fmt: skip
     assert told.stdout.strip() == "('a=1', 'b/c')"
+
+
+def refusal(code: str, **environment: str) -> str:
+    """What a process says whose settings are refused."""
+    told = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+    assert told.returncode == 1
+    return told.stderr
+
+
+def test_a_webhook_that_could_not_be_signed_is_refused_at_the_start_and_no_secret_is_shown() -> (
+    None
+):
+    code = "from monitor.settings import MonitorSettings; MonitorSettings()"
+    said = refusal(code, LEADLINE_WEBHOOK_URL="http://hook/", LEADLINE_SERVICE_TOKEN="s3cr3t")
+    assert "LEADLINE_WEBHOOK_SECRET" in said
+    assert "s3cr3t" not in said

@@ -14,6 +14,7 @@ from monitor.adapters.ledger_sqlite import SqliteLedger
 from monitor.adapters.parts_parquet import ParquetParts
 from monitor.adapters.stream_redis import RedisStream
 from monitor.observe import Observe
+from tests.monitor.office import Office, make_office
 from tests.monitor.world import NOW_US, FakeRegistry, Producer, baselines_of, inline
 
 
@@ -80,3 +81,11 @@ def observe(
         stream, ledger, parts, baselines, inline, clock,
         future_tolerance_us=3_600_000_000, deliveries_max=5,
     )  # fmt: skip
+
+
+@pytest.fixture
+def office(
+    observe: Observe, database: Database, history: SqliteHistory, baselines: RegistryBaselines,
+    stream: RedisStream, clock: FakeClock, producer: Producer, parts: ParquetParts,
+) -> Office:  # fmt: skip
+    return make_office(observe, database, history, baselines, stream, clock, producer, parts)

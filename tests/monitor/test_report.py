@@ -9,10 +9,8 @@ from kit.problems import Problem
 from monitor.adapters.baselines_registry import RegistryBaselines
 from monitor.adapters.history_sqlite import SqliteHistory
 from monitor.report import Report
-from tests.monitor.test_schedule import Office, office
+from tests.monitor.office import Office
 from tests.monitor.world import MODEL, inline
-
-__all__ = ["office"]
 
 
 @pytest.fixture

@@ -1,129 +1,24 @@
 """Business time drives the jobs: every window once, in order, whatever happens in between."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
-import pytest
 
 from kit.clock import FakeClock
 from kit.telemetry import REGISTRY
 from monitor.adapters.baselines_registry import RegistryBaselines
 from monitor.adapters.database_sqlite import Database
 from monitor.adapters.history_sqlite import SqliteHistory
-from monitor.adapters.labels_sqlite import SqliteLabels
 from monitor.adapters.parts_parquet import ParquetParts
 from monitor.adapters.stream_redis import RedisStream
-from monitor.adapters.verdicts_sqlite import SqliteVerdicts
-from monitor.alert import TellPeople
-from monitor.domain.floors import read_floors
+from monitor.domain.alerts import CLEAN_WINDOWS
 from monitor.domain.when import Window
-from monitor.judge import Judge
 from monitor.observe import Observe
-from monitor.ports import Notice, SinkAway, Truth
-from monitor.schedule import Schedule
-from tests.monitor.world import HOUR_US, MODEL, NOW_US, Producer, inline
-
-DAY_US = 24 * HOUR_US
-
-
-@dataclass
-class FakeSink:
-    name: str = "fake"
-    taken: list[Notice] = field(default_factory=list)
-    away: bool = False
-
-    async def send(self, notice: Notice) -> None:
-        if self.away:
-            raise SinkAway("away")
-        self.taken.append(notice)
-
-
-@dataclass
-class Office:
-    """Everything that judges, over the fixtures' stores."""
-
-    observe: Observe
-    schedule: Schedule
-    alert: TellPeople
-    verdicts: SqliteVerdicts
-    sink: FakeSink
-    clock: FakeClock
-    producer: Producer
-    labels: SqliteLabels
-
-    async def day(
-        self, number: int, shift: float = 0.0, *, right: float | None = None,
-        together: bool = False, rows: int = 300, swapped: bool = False,
-    ) -> None:  # fmt: skip
-        """One day of 300 rows, its labels, and the jobs that follow."""
-        at_us = NOW_US + number * DAY_US
-        batch = self.producer.batch(rows, at_us + HOUR_US)
-        if swapped:
-            # The same distances and the same origins, yet the long ones all leave from Newark.
-            order = np.argsort([name != "EWR" for name in batch.strings["origin"]], kind="stable")
-            batch.numbers["distance"][order] = np.sort(batch.numbers["distance"])[::-1]
-        batch.numbers["distance"][:] += shift * 200
-        if together:
-            half = np.argsort(batch.numbers["distance"][:150])
-            batch.numbers["late_7d"][half] = np.sort(batch.numbers["late_7d"][:150])
-        self.producer.send(batch)
-        self.clock.advance_us(at_us + DAY_US + 1_000_000 - self.clock.now_us())
-        await self.observe.step()
-        if right is not None:
-            self.label(batch.request_id.tobytes(), batch.predicted, right)
-        await self.jobs()
-
-    def label(self, ids: bytes, predicted: npt.NDArray[np.int32], right: float) -> None:
-        random = np.random.default_rng(5)
-        kept = random.random(len(predicted)) < right
-        now_us = self.clock.now_us()
-        truths = [
-            Truth(MODEL, float(p if k else 1 - p), now_us, ids[16 * i : 16 * i + 16] + b"\0\0")
-            for i, (p, k) in enumerate(zip(predicted.tolist(), kept.tolist(), strict=True))
-        ]
-        self.labels.upsert(truths, self.clock.now_us())
-
-    async def jobs(self) -> None:
-        for _ in range(2):  # once to see the time, once when the log was read past it
-            await self.observe.step()
-            self.clock.advance_us(10)
-            while await self.schedule.tick():
-                pass
-        await self.alert.deliver()
-
-    def done(self, job: str) -> list[int]:
-        return sorted(run.until_us for run in self.verdicts.runs(MODEL, job, 500))
-
-
-@pytest.fixture
-def office(
-    observe: Observe, database: Database, history: SqliteHistory, baselines: RegistryBaselines,
-    stream: RedisStream, clock: FakeClock, producer: Producer, parts: ParquetParts,
-) -> Office:  # fmt: skip
-    return make_office(observe, database, history, baselines, stream, clock, producer, parts)
-
-
-def make_office(
-    observe: Observe, database: Database, history: SqliteHistory, baselines: RegistryBaselines,
-    stream: RedisStream, clock: FakeClock, producer: Producer, parts: ParquetParts,
-    known_days: frozenset[int] = frozenset(),
-) -> Office:  # fmt: skip
-    verdicts, sink = SqliteVerdicts(database), FakeSink()
-    alert = TellPeople(verdicts, [sink], inline, clock, 10)
-    judge = Judge(
-        history, parts, verdicts, baselines, inline, clock,
-        rows_min=200, label_due_us=DAY_US, completeness_min=0.8,
-        floors=read_floors([f"{MODEL}:accuracy=0.5", "another:accuracy=0.99"]),
-        known_days=known_days,
-    )  # fmt: skip
-    schedule = Schedule(
-        history, verdicts, stream, judge.examine, alert.take, lambda: observe.read_until_us,
-        inline, inline, clock, 0,
-    )  # fmt: skip
-    labels = SqliteLabels(database, 1_000_000, 1_000)
-    return Office(observe, schedule, alert, verdicts, sink, clock, producer, labels)
+from monitor.ports import Notice
+from monitor.schedule import LOSS_IS_NEWS_MIN
+from tests.monitor.office import DAY_US, Office, make_office
+from tests.monitor.world import HOUR_US, MODEL, NOW_US, Producer
 
 
 def titles(notices: Sequence[Notice], severity: str) -> list[str]:
@@ -258,34 +153,7 @@ async def test_a_version_that_serves_no_more_is_not_told_of_any_more(office: Off
     assert len(office.sink.taken) == sent
 
 
-async def test_a_sink_that_was_away_gets_the_message_later(office: Office) -> None:
-    office.sink.away = True
-    batch = office.producer.batch(300, NOW_US + 60_000_000)
-    office.producer.send(replace(batch, score=np.full(300, 0.25)))
-    office.clock.advance_us(HOUR_US)
-    await office.observe.step()
-    await office.jobs()
-    assert office.sink.taken == []
-    office.sink.away = False
-    await office.alert.deliver()
-    await office.alert.deliver()
-    assert len([n for n in office.sink.taken if n.severity == "page"]) == 1
-
-
-async def test_an_acknowledged_alert_is_shown_as_such(office: Office) -> None:
-    batch = office.producer.batch(300, NOW_US + 60_000_000)
-    office.producer.send(replace(batch, score=np.full(300, 0.25)))
-    office.clock.advance_us(HOUR_US)
-    await office.observe.step()
-    await office.jobs()
-    listed = await office.alert.listed(MODEL, everything=False)
-    stuck = next(alert for alert in listed if alert["kind"] == "stuck")
-    assert stuck["state"] == "FIRING"
-    acked = await office.alert.acknowledge(stuck["fingerprint"], "ada")
-    assert (acked["state"], acked["acked_by"]) == ("ACKED", "ada")
-
-
-async def test_lost_records_page_and_lag_hides_the_rest(office: Office) -> None:
+async def test_lost_records_page_for_some_hours_although_they_never_come(office: Office) -> None:
     await office.observe.step()
     await office.schedule.minute()
     office.producer.send(office.producer.batch(5), 1)
@@ -295,6 +163,14 @@ async def test_lost_records_page_and_lag_hides_the_rest(office: Office) -> None:
     await office.alert.deliver()
     pages = [n for n in office.sink.taken if n.severity == "page"]
     assert pages[0].text == "3 records that producers numbered have not come"
+    for _ in range(LOSS_IS_NEWS_MIN - 2):
+        await office.schedule.minute()
+        await office.alert.deliver()
+    assert [n.status for n in office.sink.taken] == ["firing"]
+    for _ in range(CLEAN_WINDOWS):
+        await office.schedule.minute()
+        await office.alert.deliver()
+    assert [n.status for n in office.sink.taken] == ["firing", "resolved"]
 
 
 async def test_a_run_on_demand_is_kept_with_its_result(office: Office) -> None:

@@ -1,5 +1,6 @@
 """Notices arrive as their readers want them, or are said not to have arrived."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -7,9 +8,11 @@ import orjson
 import pytest
 from standardwebhooks import Webhook
 
-from kit.clock import SystemClock
-from monitor.adapters.sinks_http import AlertmanagerSink, SlackSink, WebhookSink
-from monitor.ports import Notice, SinkAway
+from kit.clock import FakeClock, SystemClock
+from monitor.adapters.sinks_http import LAPSES_S, AlertmanagerSink, SlackSink, WebhookSink
+from monitor.ports import Notice, SinkRefused
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 ALERT: dict[str, Any] = {
@@ -64,9 +67,10 @@ async def test_slack_gets_a_title_and_the_sentences() -> None:
 
 
 async def test_alertmanager_gets_labels_it_can_route_by_and_an_end_when_it_is_over() -> None:
-    receiver = Receiver()
-    sink = AlertmanagerSink(receiver.client(), "http://am:9093/", SystemClock())
+    receiver, clock = Receiver(), FakeClock(int(NOW.timestamp()) * 1_000_000)
+    sink = AlertmanagerSink(receiver.client(), "http://am:9093/", clock)
     await sink.send(NOTICE)
+    clock.advance_us(60_000_000)
     ended = Notice(NOTICE.title, NOTICE.text, "ticket", "resolved", "delay", (ALERT,))
     await sink.send(ended)
     assert receiver.requests[0].url.path == "/api/v2/alerts"
@@ -80,11 +84,25 @@ async def test_alertmanager_gets_labels_it_can_route_by_and_an_end_when_it_is_ov
         "severity": "ticket",
     }
     assert firing["annotations"]["replay"] == "leadline drift delay --version 2"
-    assert "startsAt" in firing
-    assert "endsAt" in resolved
+    assert resolved["labels"] == firing["labels"]
+    assert resolved["endsAt"] == (NOW + timedelta(seconds=60)).isoformat()
+    assert "startsAt" not in resolved
+
+
+async def test_alertmanager_takes_an_alert_to_fire_until_it_hears_no_more_of_it() -> None:
+    receiver, clock = Receiver(), FakeClock(int(NOW.timestamp()) * 1_000_000)
+    sink = AlertmanagerSink(receiver.client(), "http://am:9093/", clock)
+    await sink.send(NOTICE)
+    clock.advance_us(60_000_000)
+    await sink.restate([ALERT])
+    first, again = (orjson.loads(request.content)[0] for request in receiver.requests)
+    assert again["labels"] == first["labels"]
+    lapses = timedelta(seconds=LAPSES_S)
+    assert first["endsAt"] == (NOW + lapses).isoformat()
+    assert again["endsAt"] == (NOW + timedelta(seconds=60) + lapses).isoformat()
 
 
 @pytest.mark.parametrize("status", [400, 404, 500, 503])
 async def test_a_refused_notice_is_not_lost_silently(status: int) -> None:
-    with pytest.raises(SinkAway, match=str(status)):
+    with pytest.raises(SinkRefused, match=str(status)):
         await SlackSink(Receiver(status).client(), "http://slack/").send(NOTICE)

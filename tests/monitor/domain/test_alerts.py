@@ -91,9 +91,10 @@ def test_the_wholes_ticket_hides_that_of_its_segment_and_its_literal_test_does_n
     assert told.title == "delay v2 x origin=EWR: drift firing"
 
 
-def test_pipeline_lag_explains_everything() -> None:
-    alerts = [move(None, seen(2, kind=kind)) for kind in ("drift", "lag")]
-    assert [bool(alert.inhibited_by) for alert in inhibit(alerts)] == [True, False]
+def test_a_log_that_lags_explains_everything_and_one_that_lost_records_nothing() -> None:
+    alerts = [move(None, seen(2, kind=kind)) for kind in ("drift", "lag", "lost_data")]
+    assert [bool(alert.inhibited_by) for alert in inhibit(alerts)] == [True, False, False]
+    assert not any(alert.inhibited_by for alert in inhibit([alerts[0], alerts[2]]))
 
 
 def test_many_features_at_once_are_one_message() -> None:
