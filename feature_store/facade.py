@@ -29,7 +29,7 @@ from feature_store.domain.as_of import Mode
 from feature_store.join_as_of import join_as_of, labels_of, with_columns
 from feature_store.look_up import Answered, look_up
 from feature_store.online import OnlineReader, Pipeline
-from feature_store.pin import Pin, pin_log
+from feature_store.pin import Pin, pin_log, position
 from feature_store.ports import HistoricalEngine
 from feature_store.push import Pushed, Pusher
 from kit.clock import Clock, SystemClock
@@ -112,7 +112,7 @@ class FeatureStore:
             self.log,
             engine_named(engine),
             mode=mode,
-            as_of_seq=as_of_seq,
+            as_of_seq=position(self.log, as_of_seq),
         )
         return from_arrow(with_columns(table, joined, statuses=statuses), entity_df)
 

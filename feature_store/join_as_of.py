@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -104,6 +104,8 @@ def join_as_of(
     ``as_of_seq`` pins the log: rows after that position do not exist. ``known`` answers what
     serving could have known at the instant; ``event`` is corrected history and must be asked for.
     """
+    if mode not in get_args(Mode):  # a misspelt one must not be corrected history
+        raise ValueError(f"there is no mode {mode!r}; use {' or '.join(get_args(Mode))}")
     no_collision(service, labels)
     by_read: dict[int, Mapping[str, JoinedColumn]] = {}
     for index, read in enumerate(service.reads):

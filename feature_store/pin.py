@@ -18,9 +18,19 @@ class Pin:
     manifest_sha256: str
 
 
+def position(log: LogReader, seq: int | None) -> int:
+    """The position ``seq``, or the log's end. Raises ``ValueError`` for one that the log has not
+    reached: what is joined up to there would still change."""
+    last = log.last_seq()
+    if seq is not None and not 0 <= seq <= last:
+        raise ValueError(f"the log has no position {seq}; it ends at {last}")
+    return last if seq is None else seq
+
+
 def pin_log(log: LogReader, sources: Sequence[Source], seq: int | None = None) -> Pin:
-    """The pin at ``seq``, or at the log's end. Reads every row of the sources up to there."""
-    at = log.last_seq() if seq is None else seq
+    """The pin at ``seq``, or at the log's end. Reads every row of the sources up to there. Raises
+    ``ValueError`` for a position that the log has not reached."""
+    at = position(log, seq)
     digest = hashlib.sha256()
     for source in sorted(sources, key=lambda one: one.name):
         rows = log.read(source, up_to_seq=at)

@@ -15,6 +15,7 @@ JSON_BYTES_MAX = 4 * 1024 * 1024
 
 class JsonBodies:
     """Reads a JSON body whole, refuses what is too large or not strict JSON, and hands it on.
+    Bodies of any kind come as they are, not compressed.
 
     Python's own parser takes NaN, Infinity and lone surrogates, which then fail where an answer
     is written: a 500 for a bad input. ``/v2`` has its own rules and is left alone.
@@ -25,7 +26,14 @@ class JsonBodies:
         self._json_bytes_max = json_bytes_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith("/v2") or not is_json(scope):
+        if scope["type"] != "http" or scope["path"].startswith("/v2"):
+            await self._app(scope, receive, send)
+            return
+        if Headers(scope=scope).get("content-encoding", "identity") != "identity":
+            detail = "The body is not to be encoded."
+            await _refuse(Problem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, detail), scope, send)
+            return
+        if not is_json(scope):
             await self._app(scope, receive, send)
             return
         body = await _read(receive, self._json_bytes_max)

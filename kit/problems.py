@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 import orjson
+from pydantic import ValidationError
 from pydantic_core.core_schema import ErrorType
 
 from contracts.problems import PROBLEM_MEDIA_TYPE, ProblemCode
@@ -114,6 +115,12 @@ def invalid_input(errors: Iterable[Any]) -> Problem:
     return Problem(
         ProblemCode.INVALID_INPUT, f"Not as the schema wants it: {where}.", errors=listed
     )
+
+
+def unfit(refused: ValidationError, *place: str) -> Problem:
+    """The problem for a body that pydantic refused, or for the part of it at ``place``."""
+    errors = refused.errors(include_input=False, include_url=False, include_context=False)
+    return invalid_input([{**one, "loc": ("body", *place, *one["loc"])} for one in errors])
 
 
 def _follows_from(error: Mapping[str, Any], errors: list[Mapping[str, Any]]) -> bool:

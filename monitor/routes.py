@@ -5,9 +5,8 @@ from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
-from pydantic import AwareDatetime, BaseModel, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from contracts.evidence import Evidence, EvidenceQuery
 from contracts.identity import Caller
@@ -16,7 +15,7 @@ from contracts.problems import ProblemCode
 from contracts.profile import BaselineProfile
 from kit.clock import Clock
 from kit.identity import needs, require
-from kit.problems import Problem
+from kit.problems import Problem, unfit
 from kit.schemas import whole_schema
 from kit.tasks import TaskOwner
 from monitor.alert import TellPeople
@@ -147,6 +146,8 @@ def report_routes(report: Report, baselines: Baselines) -> APIRouter:
 class Silence(BaseModel):
     """``POST /v1/alerts/{fingerprint}/silence``."""
 
+    model_config = ConfigDict(extra="forbid")
+
     until: AwareDatetime
     reason: Annotated[str, Field(min_length=1, max_length=500)]
 
@@ -219,9 +220,7 @@ async def _read(request: Request, kind: type[M]) -> M:
     try:
         return kind.model_validate_json(await request.body())
     except ValidationError as error:
-        raise RequestValidationError(
-            [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
-        ) from error
+        raise unfit(error) from error
 
 
 def _body(kind: type[BaseModel]) -> dict[str, Any]:

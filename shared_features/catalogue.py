@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 from typing import Any
 
@@ -177,31 +178,42 @@ def load_catalogue(modules: Sequence[str], *, again: bool = False) -> Catalogue:
 
 
 def _import(name: str, again: bool) -> ModuleType:
-    if not name.endswith(".py"):
-        try:
-            with _looking_in(Path.cwd()):
-                if again and name in sys.modules:
-                    return importlib.reload(sys.modules[name])
-                return importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            raise DefinitionError(
-                f"module {name!r}", f"it cannot be imported ({error})", "Check feature_modules"
-            ) from error
-        except SyntaxError as error:
-            raise _not_python(f"module {name!r}", error) from error
-    path = Path(name)
+    is_file = name.endswith(".py")
+    owner = f"{'file' if is_file else 'module'} {name!r}"
+    try:
+        return _run_file(Path(name)) if is_file else _run_module(name, again)
+    except DefinitionError:
+        raise
+    except ModuleNotFoundError as error:
+        wrong = f"it cannot be imported ({error})"
+        raise DefinitionError(owner, wrong, "Check feature_modules") from error
+    except Exception as error:  # whatever somebody's module raises
+        raise DefinitionError(owner, _fault_in(error), "Mend it") from error
+
+
+def _run_module(name: str, again: bool) -> ModuleType:
+    with _looking_in(Path.cwd()):
+        if again and name in sys.modules:
+            return importlib.reload(sys.modules[name])
+        return importlib.import_module(name)
+
+
+def _run_file(path: Path) -> ModuleType:
     label = f"leadline_features_{path.stem}"
     spec = importlib.util.spec_from_file_location(label, path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise DefinitionError(f"file {name!r}", "it is not there", "Check feature_modules")
+        raise DefinitionError(f"file {str(path)!r}", "it is not there", "Check feature_modules")
     module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(label)
     sys.modules[label] = module  # inspect.getsource of its functions looks here
     try:
         with _looking_in(path.absolute().parent, Path.cwd()):
             spec.loader.exec_module(module)
-    except SyntaxError as error:
+    except BaseException:
         del sys.modules[label]
-        raise _not_python(f"file {name!r}", error) from error
+        if before is not None:
+            sys.modules[label] = before
+        raise
     return module
 
 
@@ -218,5 +230,9 @@ def _looking_in(*folders: Path) -> Iterator[None]:
             sys.path.remove(folder)
 
 
-def _not_python(owner: str, error: SyntaxError) -> DefinitionError:
-    return DefinitionError(owner, f"line {error.lineno} is no Python: {error.msg}", "Mend it")
+def _fault_in(error: Exception) -> str:
+    if isinstance(error, SyntaxError):
+        return f"line {error.lineno} is no Python: {error.msg}"
+    importing = (__file__, importlib.__file__, "<frozen ")
+    own = [at for at in extract_tb(error.__traceback__) if not at.filename.startswith(importing)]
+    return f"line {own[0].lineno} raises {type(error).__name__}: {error}"

@@ -34,6 +34,8 @@ class ServedRow(BaseModel):
 class ServedSamples(BaseModel):
     """Rows to be judged."""
 
+    model_config = ConfigDict(extra="forbid")
+
     samples: list[ServedRow] = Field(min_length=1, max_length=SAMPLES_MAX)
 
 

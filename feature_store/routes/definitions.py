@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from contracts.identity import Caller
 from contracts.problems import ProblemCode
@@ -18,6 +18,8 @@ Redefine = Callable[[bool], dict[str, list[str]]]
 
 class Redefinition(BaseModel):
     """Whether to adopt the definitions or only to say what would change."""
+
+    model_config = ConfigDict(extra="forbid")
 
     dry_run: bool = False
 
@@ -34,7 +36,7 @@ def router(catalogue: Catalogue, redefine: Redefine) -> APIRouter:
         view is filled from the log; the old one's values stay for models that still read them."""
         try:
             return {"applied": not body.dry_run, **redefine(body.dry_run)}
-        except (DefinitionError, UnknownRef, SyntaxError) as error:
+        except (DefinitionError, UnknownRef) as error:
             detail = f"The definitions cannot stand: {error}"
             raise Problem(ProblemCode.INVALID_INPUT, detail) from error
 

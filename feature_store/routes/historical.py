@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import pyarrow as pa
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contracts.identity import Caller
 from contracts.problems import ProblemCode
@@ -21,13 +21,14 @@ from feature_store.join_as_of import (
     no_collision,
     with_columns,
 )
+from feature_store.pin import position
 from feature_store.ports import HistoricalEngine, LogReader
 from feature_store.retrieve import Format, Job, Jobs, TooManyJobs
 from feature_store.routes.online import compiled
 from feature_store.routes.push import ARROW_MEDIA_TYPE, arrow_table, bounded_body
 from kit.identity import needs
 from kit.json_bodies import is_json, json_body
-from kit.problems import Problem
+from kit.problems import Problem, unfit
 from shared_features import Catalogue, CompiledService, DefinitionError, MissingField
 
 T = TypeVar("T")
@@ -36,6 +37,8 @@ PARQUET_MEDIA_TYPE = "application/vnd.apache.parquet"
 
 class Retrieval(BaseModel):
     """What is asked for, when the rows come as JSON."""
+
+    model_config = ConfigDict(extra="forbid")
 
     entity_rows: list[dict[str, Any]] = Field(min_length=1, max_length=100_000)
     feature_refs: list[str] | None = None
@@ -86,7 +89,7 @@ def router(
         if len(table) > rows_max:
             raise Problem(ProblemCode.CONTENT_TOO_LARGE, f"At most {rows_max} rows in one job.")
         # what the log holds now is what the job sees, however long it waits
-        pin = log.last_seq() if as_of_seq is None else as_of_seq
+        pin = _checked(lambda: position(log, as_of_seq))
         labels = _checked(lambda: _labels(service, table, at))
 
         def join(progress: Callable[[int, int], None]) -> pa.Table:
@@ -146,9 +149,8 @@ async def _asked(
         raise Problem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, detail)
     try:
         asked = Retrieval.model_validate(json_body(request.scope))
-    except ValueError as error:
-        detail = "Send entity_rows and feature_refs or feature_service."
-        raise Problem(ProblemCode.INVALID_INPUT, detail) from error
+    except ValidationError as error:
+        raise unfit(error) from error
     plan = compiled(
         catalogue,
         asked.feature_refs or refs,

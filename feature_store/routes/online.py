@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contracts.identity import Caller
@@ -20,7 +19,7 @@ from kit.clock import Clock
 from kit.identity import needs
 from kit.json_bodies import is_json, json_body
 from kit.lean import LeanRoute
-from kit.problems import Problem
+from kit.problems import Problem, unfit
 from kit.redis_pipeline import RedisAway
 from shared_features import Catalogue, CompiledService, DefinitionError, MissingField, UnknownRef
 
@@ -132,8 +131,7 @@ def _asked(request: Request) -> Asked:
     try:
         return Asked.model_validate(json_body(request.scope))
     except ValidationError as error:
-        wrong = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
-        raise RequestValidationError(wrong) from error
+        raise unfit(error) from error
 
 
 def _columns(found: Answered) -> dict[str, Any]:

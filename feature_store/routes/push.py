@@ -83,6 +83,9 @@ async def _push(
     body = json_body(request.scope)
     if not isinstance(body, dict) or not isinstance(body.get("rows"), list):
         raise Problem(ProblemCode.INVALID_INPUT, "Send an object with source and rows.")
+    if not body.keys() <= {"source", "view", "rows"}:
+        detail = "Beside source (or view) and rows the body has no members."
+        raise Problem(ProblemCode.INVALID_INPUT, detail)
     if len(body["rows"]) > rows_max:
         raise Problem(
             ProblemCode.CONTENT_TOO_LARGE, f"At most {rows_max} rows; send Arrow for more."

@@ -6,7 +6,7 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contracts.problems import ProblemCode
-from kit.problems import Problem, invalid_input
+from kit.problems import Problem, unfit
 from registry.routes.multipart import MANIFEST_BYTES_MAX
 
 
@@ -42,10 +42,7 @@ async def run_asked_for(request: Request) -> RunIn | None:
     try:
         return RunIn.model_validate_json(bytes(body))
     except ValidationError as wrong:
-        errors = wrong.errors(include_input=False, include_url=False, include_context=False)
-        raise invalid_input([error | {"loc": ("body", *error["loc"])} for error in errors]) from (
-            wrong
-        )
+        raise unfit(wrong) from wrong
 
 
 REQUEST_BODY: dict[str, Any] = {

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from kit.problems import Problem, invalid_input
+from kit.problems import unfit
 from registry.describe import Describe
 from registry.domain.plan import RolloutPlan, preset_plan
 from registry.domain.version import VersionRecord
@@ -35,12 +35,7 @@ class RolloutIn(_Body):
         try:
             return preset_plan(self.preset, record.manifest.task, record.classes, **self.plan)
         except ValidationError as wrong:
-            raise _unfit(wrong) from wrong
-
-
-def _unfit(wrong: ValidationError) -> Problem:
-    errors = wrong.errors(include_input=False, include_url=False, include_context=False)
-    return invalid_input([{**one, "loc": ("body", "plan", *one["loc"])} for one in errors])
+            raise unfit(wrong, "plan") from wrong
 
 
 class ReasonIn(_Body):

@@ -77,6 +77,18 @@ async def test_no_labels_make_an_empty_result_of_the_right_types(
     assert table.schema.field("late_1h:flights").type == pa.int64()
 
 
+async def test_a_position_that_the_log_has_not_reached_is_refused_at_once(
+    client: httpx.AsyncClient,
+) -> None:
+    params: dict[str, Any] = {"feature_refs": "late_1h:mean", "at": "asked", "as_of_seq": 10**9}
+    row = {"carrier": "UA", "asked": NOW}
+    answer = await client.post(
+        "/v1/features/historical", params=params, content=arrow([row]), headers=ARROW
+    )
+    assert answer.status_code == 422
+    assert "the log has no position 1000000000; it ends at 0" in answer.json()["detail"]
+
+
 async def test_a_name_that_is_taken_is_refused_at_once(client: httpx.AsyncClient) -> None:
     row = {"carrier": "UA", "asked": NOW, "late_1h:mean__status": "mine"}
     params = {"feature_refs": ["late_1h:mean"], "at": "asked"}
@@ -204,8 +216,28 @@ async def test_definitions_can_be_read_anew(
             return answer.status_code == 200 and answer.json()["rows"][0]["b:y"] == 3
 
         await until(filled)
-        module.write_text("nonsense(")
-        assert (await client.post(url, json={})).status_code == 422
+        for nonsense, told in (("nonsense(", "line 1 is no Python"), ("x = y", "NameError")):
+            module.write_text(nonsense)
+            refused = await client.post(url, json={})
+            assert refused.status_code == 422
+            assert told in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("call", "body"),
+    [
+        ("definitions", {"dryrun": True}),
+        ("historical", {"entity_rows": [{"carrier": "UA"}], "mode": "event"}),
+        ("push", {"source": "arrivals", "rows": [], "wait": "applied"}),
+        ("online", {"entity_rows": [{"carrier": "UA"}], "feature_ref": "late_1h:mean"}),
+        ("consistency", {"samples": [], "view": "late_1h"}),
+    ],
+)
+async def test_a_member_that_a_body_does_not_have_is_refused(
+    client: httpx.AsyncClient, call: str, body: dict[str, Any]
+) -> None:
+    answer = await client.post(f"/v1/features/{call}", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-input")
 
 
 async def test_every_question_about_the_store_is_answered(client: httpx.AsyncClient) -> None:

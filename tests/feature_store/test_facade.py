@@ -83,6 +83,22 @@ def test_a_pinned_data_set_does_not_change_by_later_rows(store: FeatureStore, en
     assert not now.equals(before)
 
 
+@pytest.mark.parametrize("engine", ["numpy", "duckdb"])
+def test_a_misspelt_mode_is_no_other_mode(store: FeatureStore, engine: Any) -> None:
+    wrong: Any = "Known"
+    with pytest.raises(ValueError, match="use known or event"):
+        store.get_historical_features(pa.table(labels()), REFS, at="at", mode=wrong, engine=engine)
+
+
+def test_a_position_that_the_log_has_not_reached_pins_nothing(store: FeatureStore) -> None:
+    end = store.pin().seq
+    for seq in (-1, end + 1):
+        with pytest.raises(ValueError, match=f"ends at {end}"):
+            store.get_historical_features(pa.table(labels()), REFS, at="at", as_of_seq=seq)
+        with pytest.raises(ValueError, match=f"ends at {end}"):
+            store.pin(seq)
+
+
 def test_what_is_missing_or_wrong_is_named(store: FeatureStore) -> None:
     def join(refs: list[str], **changes: Any) -> Any:
         return store.get_historical_features(pa.table(labels(**changes)), refs, at="at")

@@ -1,5 +1,6 @@
 """What every service answers, whatever it does."""
 
+import gzip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
@@ -219,6 +220,17 @@ async def test_a_body_that_does_not_say_it_is_json_is_told_to(client: httpx.Asyn
         answer = await client.post("/orders", content=b'{"price": 1}', headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (415, "unsupported-media-type")
         assert "Content-Type: application/json" in answer.json()["detail"]
+
+
+async def test_a_compressed_body_is_told_that_it_is_not_taken(client: httpx.AsyncClient) -> None:
+    for kind in ("application/json", "application/octet-stream"):
+        headers = {**TOKEN, "content-type": kind, "content-encoding": "gzip"}
+        body = gzip.compress(b'{"price": 1}')
+        answer = await client.post("/orders", content=body, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (415, "unsupported-media-type")
+        assert answer.json()["detail"] == "The body is not to be encoded."
+    plain = {**TOKEN, "content-encoding": "identity"}
+    assert (await client.post("/orders", json={"price": 1}, headers=plain)).status_code == 200
 
 
 async def test_a_refusal_names_causes_in_the_words_of_json(client: httpx.AsyncClient) -> None:

@@ -104,6 +104,37 @@ def test_a_file_that_is_no_python_is_named_with_its_line(tmp_path: Path) -> None
         load_catalogue([str(file)])
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("Entity('plane', schema={})", r"line 2 raises TypeError: .*schema"),
+        ("Entiti('plane')", r"line 2 raises NameError: .*Entiti"),
+        ("import no_such_library", r"cannot be imported \(No module named 'no_such_library'\)"),
+        ("Entity('plane', keys={})", r"^Entity 'plane': it has no key"),
+    ],
+)
+def test_what_a_file_raises_is_told_with_its_line(tmp_path: Path, line: str, told: str) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from shared_features import Entity\nplane = Entity('plane', {'tail': 'string'})\n"
+    )
+    load_catalogue([str(file)])
+    loaded = sys.modules["leadline_features_mine"]
+    file.write_text(f"from shared_features import Entity\n{line}\n")
+    with pytest.raises(DefinitionError, match=told):
+        load_catalogue([str(file)], again=True)
+    assert sys.modules["leadline_features_mine"] is loaded
+
+
+def test_what_a_module_raises_is_told_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "of_mine.py").write_text("\n\n1 / 0\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DefinitionError, match=r"module 'of_mine': line 3 raises ZeroDivisionError"):
+        load_catalogue(["of_mine"])
+
+
 def test_a_calendar_window_names_a_zone_that_exists() -> None:
     with pytest.raises(DefinitionError, match="Mars"):
         CalendarWindow("w", PLANE, ARRIVALS, "day", "Mars/Olympus", {"n": Aggregate.count()})
