@@ -87,7 +87,7 @@ class OnnxBuilder:
         if service.fingerprint != manifest.feature_fingerprint:
             raise ModelRefused(
                 f"the feature service {service.name} has another fingerprint here than the model "
-                "was trained with"
+                "was trained with; a replica reads its definitions when it starts"
             )
         return service
 

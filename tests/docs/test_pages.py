@@ -1,13 +1,16 @@
 """The pages hold together: links resolve, records have their shape, examples run."""
 
+import json
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from pydantic import TypeAdapter
 
 from contracts.identity import SCOPES
+from feature_store.facade import FeatureStore
 from gateway.settings import Issuer
 from shared_features import load_catalogue
 from tests.docs.pages import PAGES, ROOT, anchors, blocks, prose
@@ -87,6 +90,29 @@ def test_the_definitions_on_the_features_page_load_and_compile(tmp_path: Path) -
     (tmp_path / "shop.py").write_text(source)
     catalogue = load_catalogue([str(tmp_path / "shop.py")])
     assert len(catalogue.compile("checkout").fingerprint) == 64
+
+
+@pytest.mark.parametrize(("brought", "total"), [({"created_time"}, 12.5), (set(), 0.0)])
+def test_the_training_set_on_the_features_page_knows_the_past_that_says_when_it_was_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, brought: set[str], total: float
+) -> None:
+    definitions, training = blocks(ROOT / "docs/features.md", "python")
+    (tmp_path / "my_features.py").write_text(definitions)
+    monkeypatch.chdir(tmp_path)
+    (pushed,) = (json.loads(block) for block in blocks(ROOT / "docs/features.md", "json"))
+    rows = [
+        {n: v for n, v in r.items() if n in brought | {"user_id", "amount", "event_time"}}
+        for r in pushed["rows"]
+    ]
+    store = FeatureStore.open(Path(".leadline"), ["my_features.py"])
+    assert store.load(pushed["source"], rows).quarantined == []
+    at = pd.to_datetime(["2026-11-02T00:00:00Z"])
+    names = {"orders": pd.DataFrame({"user_id": ["u1"], "basket": [120.0], "ordered_at": at})}
+    exec(compile(training, "docs/features.md", "exec"), names)  # noqa: S102 - our own page
+    found = names["training"]
+    assert found["spent_7d:total"].tolist() == [total]
+    assert found["basket:large"].tolist() == [1]
+    assert found["profile:country__status"].tolist() == ["NOT_FOUND"]
 
 
 def test_the_override_for_a_second_replica_merges_onto_services_that_exist() -> None:
