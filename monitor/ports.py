@@ -285,7 +285,9 @@ class Labels(Protocol):
 class Store(Protocol):
     """Which parts there are to join or to let go."""
 
-    def crowded(self, before_us: int, parts_min: int, rows_max: int) -> list[list[Part]]: ...
+    def crowded(
+        self, before_us: int, parts_min: int, parts_max: int, rows_max: int
+    ) -> list[list[Part]]: ...
 
     def swap(self, old: Sequence[Part], new: Sequence[Part]) -> None: ...
 

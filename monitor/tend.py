@@ -1,13 +1,18 @@
-"""Keeps the store small: many small parts become one a day, and what is old is let go."""
+"""Keeps the store small: many small parts become one an hour, those one a day, and what is old is
+let go."""
 
 from kit.clock import Clock
 from kit.logs import get_logger
-from monitor.domain.rows import DAY_US
+from monitor.domain.rows import HOUR_US
 from monitor.ports import Offload, Part, Parts, Store
 
 _log = get_logger(__name__)
 
 PARTS_WORTH_JOINING = 8
+PARTS_JOINED_MAX = 1_000
+"""The log is not applied while parts are joined: about a second for so many."""
+LEFT_ALONE_US = 600_000_000
+"""What has just ended is being judged, from the parts that it has."""
 ROWS_A_PART_MAX = 500_000
 
 
@@ -24,10 +29,12 @@ class Tend:
         self._keep_us = keep_us
 
     async def run(self) -> None:
-        """Join the parts of ended days, one day of one version at a time; then forget."""
-        ended_us = self._clock.now_us() // DAY_US * DAY_US
+        """Join the parts of ended hours and days, one of one version at a time; then forget."""
+        ended_us = (self._clock.now_us() - LEFT_ALONE_US) // HOUR_US * HOUR_US
         groups = await self._offload(
-            lambda: self._store.crowded(ended_us, PARTS_WORTH_JOINING, ROWS_A_PART_MAX)
+            lambda: self._store.crowded(
+                ended_us, PARTS_WORTH_JOINING, PARTS_JOINED_MAX, ROWS_A_PART_MAX
+            )
         )
         for group in groups:
             await self._offload(lambda g=group: self._join(g))  # type: ignore[misc]

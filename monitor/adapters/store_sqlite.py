@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from monitor.adapters.blocks_sqlite import forget
 from monitor.adapters.database_sqlite import Database
-from monitor.domain.rows import DAY_US
+from monitor.domain.rows import DAY_US, HOUR_US
 from monitor.ports import Part
 
 
@@ -14,21 +14,28 @@ class SqliteStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def crowded(self, before_us: int, parts_min: int, rows_max: int) -> list[list[Part]]:
-        """Counted parts of one version and one ended day, where there are ``parts_min`` or more;
-        so many of them as hold ``rows_max`` rows, in order of arrival."""
+    def crowded(
+        self, before_us: int, parts_min: int, parts_max: int, rows_max: int
+    ) -> list[list[Part]]:
+        """Counted parts of one version that ended before, of one day, or of one hour where the day
+        has not ended; where there are ``parts_min`` or more, in order of arrival: at most
+        ``parts_max``, with at most ``rows_max`` rows."""
         rows = self._database.writer.execute(
             "SELECT name, model, version, rows, from_us, until_us FROM parts "
             "WHERE folded AND until_us < ? ORDER BY model, version, from_us, name",
             (before_us,),
         )
-        days: dict[tuple[str, str, int], list[Part]] = {}
+        today_us = before_us // DAY_US * DAY_US
+        spans: dict[tuple[str, str, int, int], tuple[list[Part], list[int]]] = {}
         for row in rows:
             part = Part(*row)
-            group = days.setdefault((part.model, part.version, part.from_us // DAY_US), [])
-            if sum(other.rows for other in group) + part.rows <= rows_max:
+            span_us = HOUR_US if part.from_us >= today_us else DAY_US
+            key = (part.model, part.version, span_us, part.from_us // span_us)
+            group, held = spans.setdefault(key, ([], [0]))
+            if len(group) < parts_max and held[0] + part.rows <= rows_max:
                 group.append(part)
-        return [group for group in days.values() if len(group) >= parts_min]
+                held[0] += part.rows
+        return [group for group, _ in spans.values() if len(group) >= parts_min]
 
     def swap(self, old: Sequence[Part], new: Sequence[Part]) -> None:
         """The new parts hold what the old ones held."""

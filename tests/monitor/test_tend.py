@@ -9,7 +9,7 @@ from monitor.adapters.database_sqlite import Database
 from monitor.adapters.parts_parquet import ParquetParts
 from monitor.adapters.store_sqlite import SqliteStore
 from monitor.observe import Observe
-from monitor.tend import Tend
+from monitor.tend import LEFT_ALONE_US, Tend
 from tests.monitor.world import HOUR_US, Producer, inline
 
 DAY_US = 24 * HOUR_US
@@ -29,6 +29,39 @@ def stored_keys(database: Database, parts: ParquetParts) -> list[bytes]:
     return sorted(key for name in names for rows in parts.read(name) for key in rows.keys.tolist())
 
 
+async def test_the_parts_of_an_ended_hour_become_one_and_at_the_end_those_of_the_day(
+    tend: Tend, observe: Observe, producer: Producer, database: Database, parts: ParquetParts,
+    clock: FakeClock, tmp_path: Path,
+) -> None:  # fmt: skip
+    clock.advance_us(DAY_US - clock.now_us() % DAY_US)
+    for _ in range(9):
+        for _ in range(8):
+            producer.send(producer.batch(2, clock.now_us()))
+            await observe.step()
+        clock.advance_us(HOUR_US + LEFT_ALONE_US)
+        await tend.run()
+    before = stored_keys(database, parts)
+    assert len(before) == 9 * 8 * 2
+    assert len(files(tmp_path / "events")) == 9
+    clock.advance_us(DAY_US)
+    await tend.run()
+    assert len(files(tmp_path / "events")) == 1
+    assert stored_keys(database, parts) == before
+
+
+async def test_a_join_takes_no_more_parts_than_it_may_and_the_next_takes_the_others(
+    observe: Observe, producer: Producer, database: Database, clock: FakeClock
+) -> None:
+    for _ in range(10):
+        producer.send(producer.batch(1, clock.now_us()))
+        await observe.step()
+    store, ended_us = SqliteStore(database), clock.now_us() + DAY_US
+    assert [len(group) for group in store.crowded(ended_us, 8, 9, 100)] == [9]
+    assert [len(group) for group in store.crowded(ended_us, 8, 100, 8)] == [8]
+    assert store.crowded(ended_us, 8, 100, 7) == []
+    assert store.crowded(clock.now_us() - DAY_US, 8, 100, 100) == []
+
+
 async def test_the_parts_of_an_ended_day_become_one_with_the_same_rows(
     tend: Tend, observe: Observe, producer: Producer, database: Database, parts: ParquetParts,
     clock: FakeClock, tmp_path: Path,
@@ -38,7 +71,7 @@ async def test_the_parts_of_an_ended_day_become_one_with_the_same_rows(
         await observe.step()
     before = stored_keys(database, parts)
     await tend.run()
-    assert len(files(tmp_path / "events")) == 10  # the day has not ended
+    assert len(files(tmp_path / "events")) == 10  # the hour has not ended
     clock.advance_us(DAY_US)
     await tend.run()
     assert len(files(tmp_path / "events")) == 1
