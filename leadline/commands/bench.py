@@ -209,7 +209,9 @@ def _report(
         "sent_late_ms": {} if rate is None else quantiles(outcome.sent_late_s),
         "restarted": anew,
         "rows_per_batch": 0.0 if anew else round(rows_per_batch(before, after), 1),
-        "parts": [] if anew else [asdict(p) for p in parts_of(before, after, client_ms)],
+        "parts": []
+        if anew or not outcome.latencies_s
+        else [asdict(p) for p in parts_of(before, after, client_ms)],
     }
 
 
@@ -237,7 +239,9 @@ def _judged(
             cores=os.cpu_count() or 1,
             kept_up=kept_up,
             late_share=late_s / all_s if rate is not None and all_s else 0.0,
-        ),
+        )
+        if outcome.latencies_s
+        else "not looked for: no request was answered with 200",
     }
 
 
@@ -296,7 +300,8 @@ def _print(console: Console, report: dict[str, Any]) -> None:
     where = Table("where the mean request's time went", "ms", box=None)
     for part in report["parts"]:
         where.add_row(part["name"], f"{part['ms']:.3f}")
-    console.print(where)
+    if report["parts"]:
+        console.print(where)
     used = Table("process", "cores", "CPU µs a request", box=None)
     for process in report["processes"]:
         used.add_row(process["name"], f"{process['cores']:.2f}", f"{process['us_per_request']:.1f}")

@@ -67,8 +67,8 @@ def classification(
         rows=rows,
         positives=int(truth.sum()),
         accuracy=accuracy(truth == decided, days, alpha),
-        log_loss=mean(scoring.log_losses(scores, truth), days, alpha),
-        brier=mean(np.square(scores - truth), days, alpha),
+        log_loss=_size(scoring.log_losses(scores, truth), days, alpha),
+        brier=_size(np.square(scores - truth), days, alpha),
         auc=auc(scores, truth, alpha),
     )
 
@@ -89,11 +89,11 @@ def regression(
     if len(labels) == 0:
         return None
     error = predicted - labels
-    squares = mean(np.square(error), days, alpha)
-    ends = [math.sqrt(max(0.0, end)) for end in (squares.value, squares.low, squares.high)]
+    squares = _size(np.square(error), days, alpha)
+    ends = [math.sqrt(end) for end in (squares.value, squares.low, squares.high)]
     return Regression(
         rows=len(labels),
-        mae=mean(np.abs(error), days, alpha),
+        mae=_size(np.abs(error), days, alpha),
         rmse=Estimate(*ends),
         bias=mean(error, days, alpha),
     )
@@ -116,6 +116,12 @@ def mean(values: Floats, days: Ints | None = None, alpha: float = 0.05) -> Estim
         return Estimate(middle, -math.inf, math.inf)
     half = float(stats.t.isf(alpha / 2, k - 1)) * error
     return Estimate(middle, middle - half, middle + half)
+
+
+def _size(values: Floats, days: Ints | None, alpha: float) -> Estimate:
+    """The mean of what is never negative, whose interval says nothing below zero."""
+    found = mean(values, days, alpha)
+    return Estimate(found.value, max(0.0, found.low), found.high)
 
 
 def design_effect(values: Floats, days: Ints | None) -> float:

@@ -83,6 +83,18 @@ def test_what_is_refused_for_good_is_told_instead_of_measured(tmp_path: Path) ->
     assert "not now (unavailable, HTTP 404)" in said.output
 
 
+def test_a_load_of_nothing_but_refusals_tells_no_time_of_answers(tmp_path: Path) -> None:
+    with platform(tmp_path) as gateway:
+        gateway.refusal["retryable"] = True
+        gateway.refuse["/predict"] = [503] * 1_000_000
+        said = run(tmp_path, "--seconds", "0.3", "--json")
+    assert said.exit_code == 1
+    report = json.loads(said.stdout)
+    assert report["statuses"].keys() == {"503"}
+    assert report["parts"] == []
+    assert report["bottleneck"] == "not looked for: no request was answered with 200"
+
+
 def test_ctrl_c_ends_the_load_and_shows_what_was_measured(tmp_path: Path) -> None:
     with platform(tmp_path) as gateway:
         thread = interrupt(gateway, after="/metrics")
