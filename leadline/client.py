@@ -57,6 +57,8 @@ class Client:
             raise PlatformAwayError(message) from None
         except httpx.TransportError as error:
             raise PlatformAwayError(f"The connection to {self.base_url} broke: {error}") from None
+        except (httpx.InvalidURL, ValueError) as error:  # a line break in a name, a NaN in a body
+            raise click.ClickException(f"This cannot be asked: {error}.") from None
         if response.is_error:
             raise ProblemError(response.status_code, _json_object(response))
         return response

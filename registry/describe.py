@@ -3,15 +3,13 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from contracts.problems import ProblemCode
-from kit.problems import Problem
 from registry.domain.audit import BrokenChain, Entry
 from registry.domain.history import reigns
 from registry.domain.readiness import Fleet
 from registry.domain.traffic import production_of
 from registry.domain.version import VersionRecord
 from registry.ports import Decision, Ledger, Transaction
-from registry.preconditions import broken_log, known_rollout, known_version
+from registry.preconditions import broken_log, known_rollout, known_version, known_versions
 
 HISTORY_MAX = 10_000
 
@@ -32,9 +30,7 @@ class Describe:
         """A model's route and versions. Raises ``Problem`` when there is none."""
 
         def look(tx: Transaction) -> dict[str, Any]:
-            versions = tx.versions(model)
-            if not versions:
-                raise Problem(ProblemCode.NOT_FOUND, "There is no such model.")
+            versions = known_versions(tx, model)
             route, fleet = tx.route(model), self._fleet(tx)
             return {
                 "model": model,
@@ -142,8 +138,7 @@ class Describe:
         ``Problem`` when there is no such model, or the audit log is broken."""
 
         def look(tx: Transaction) -> list[Entry]:
-            if not tx.versions(model):
-                raise Problem(ProblemCode.NOT_FOUND, "There is no such model.")
+            known_versions(tx, model)
             return tx.entries(0, HISTORY_MAX, model)
 
         try:

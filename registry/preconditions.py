@@ -66,8 +66,18 @@ def known_version(tx: Transaction, model: str, version: str) -> VersionRecord:
     """The version. Raises ``Problem`` when there is none."""
     record = tx.version(model, version)
     if record is None:
-        raise Problem(ProblemCode.NOT_FOUND, "There is no such version.")
+        versions = known_versions(tx, model)
+        newest = f"the newest of {model} is {versions[-1].version}"
+        raise Problem(ProblemCode.NOT_FOUND, f"There is no such version; {newest}.")
     return record
+
+
+def known_versions(tx: Transaction, model: str) -> list[VersionRecord]:
+    """The model's versions, oldest first. Raises ``Problem`` when there is no such model."""
+    versions = tx.versions(model)
+    if not versions:
+        raise Problem(ProblemCode.NOT_FOUND, "There is no such model.")
+    return versions
 
 
 def known_rollout(tx: Transaction, rollout_id: str) -> Rollout:
@@ -92,7 +102,7 @@ def refuse_while_rolling_out(tx: Transaction, model: str, version: str | None = 
         if rollout.is_active and version in (None, rollout.candidate, rollout.baseline):
             raise Problem(
                 ProblemCode.CONFLICT,
-                f"The rollout {rollout.id} is under way; pause, abort or finish it.",
+                f"The rollout {rollout.id} is under way; abort or finish it.",
                 rollout=rollout.id,
             )
     for experiment in tx.experiments(model):

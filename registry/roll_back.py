@@ -12,7 +12,7 @@ from registry.domain.promotion import Refused
 from registry.domain.rollout import Rollout
 from registry.domain.verdict import Kind, Verdict
 from registry.ports import Announce, Ledger, Once, Transaction
-from registry.preconditions import Expected, known_rollout, permit
+from registry.preconditions import Expected, known_rollout, known_versions, permit
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ class RollBack:
         await permit(self.ledger, caller, "registry:promote", "rollout.roll_back", model)
 
         def work(tx: Transaction) -> dict[str, Any]:
+            known_versions(tx, model)
             candidates = [
                 rollout
                 for rollout in tx.rollouts(model, unsettled=True)

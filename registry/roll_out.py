@@ -84,7 +84,7 @@ class RollOut:
     ) -> dict[str, Any]:
         """All traffic to a version as soon as it is loaded, without evidence, on a person's word.
 
-        What was under way for the model ends.
+        A rollout that is under way for the model ends; an experiment is to be stopped before.
         """
         await permit(
             self.ledger, caller, "registry:override", "version.override", f"{model}/{version}"

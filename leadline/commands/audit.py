@@ -8,11 +8,10 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Column, Table
 
 from leadline.client import Client, ProblemError
-from leadline.commands.models import as_json_option, deed
-from leadline.commands.moments import moment
+from leadline.commands.acts import acts
+from leadline.commands.models import as_json_option
 from leadline.state import StateDir, state_option
 
 PAGE = 1000
@@ -38,13 +37,7 @@ def list_(state: StateDir, model: str | None, last: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(entries, indent=2))
         return
-    table = Table("#", "when", "who", Column("what", no_wrap=True), "to", "why")
-    for entry in entries:
-        table.add_row(
-            str(entry["seq"]), moment(entry["at_us"]), entry["actor"], deed(entry),
-            entry["subject"], entry["reason"],
-        )  # fmt: skip
-    Console(markup=False).print(table)
+    Console(markup=False).print(acts(entries))
 
 
 @audit.command()
@@ -61,7 +54,10 @@ def export(state: StateDir, out: Path | None) -> None:
     if out is None:
         click.echo(text, nl=False)
         return
-    out.write_text(text)
+    try:
+        out.write_text(text)
+    except OSError as refused:
+        raise click.FileError(str(out), refused.strerror) from None
     click.echo(f"{len(lines)} entries written to {out}")
 
 
@@ -88,7 +84,7 @@ def verify(state: StateDir, path: Path | None, head: str | None, as_json: bool) 
         if path is None:
             texts, kept = _of_platform(state, kept)
         else:
-            texts = [line for line in path.read_text().splitlines() if line]
+            texts = [line for line in path.read_bytes().splitlines() if line]
         parsed = [entry_of(text, number) for number, text in enumerate(texts, 1)]
         count = check_chain(parsed, kept)
         report: dict[str, Any] = {"intact": True, "entries": count}
@@ -105,13 +101,13 @@ def verify(state: StateDir, path: Path | None, head: str | None, as_json: bool) 
 
 def _of_platform(
     state: StateDir, kept: tuple[int, str] | None
-) -> tuple[list[str], tuple[int, str]]:
+) -> tuple[list[bytes], tuple[int, str]]:
     """Every entry up to the head that was kept, or up to the platform's own."""
     with Client.from_state(state) as client:
         entries = list(_entries(client, None))
         at = client.get("/v1/audit/head")
     kept = kept or (at["seq"], at["digest"])
-    return [json.dumps(entry) for entry in entries if entry["seq"] <= kept[0]], kept
+    return [json.dumps(entry).encode() for entry in entries if entry["seq"] <= kept[0]], kept
 
 
 def _broken(broken: Exception) -> dict[str, Any]:

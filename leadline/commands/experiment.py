@@ -59,7 +59,7 @@ def start(
         click.echo(json.dumps(answer, indent=2))
         return
     name = answer["id"]
-    click.echo(f"{name} is {answer['status']}. Look: leadline experiment get {name}")
+    click.echo(f"{name} is {answer['status']}. See: leadline experiment get {name}{state.flag}")
     say_advice(answer)
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from leadline.client import Client
+from leadline.commands.acts import acts
 from leadline.commands.moments import moment
 from leadline.commands.publish import publish
 from leadline.state import StateDir, state_option
@@ -119,12 +120,7 @@ def history(state: StateDir, model: str, as_json: bool) -> None:
         until = moment(one["until_us"]) if one["until_us"] else "now"
         champions.add_row(one["version"], moment(one["from_us"]), until, one["by"], one["why"])
     console.print(champions)
-    table = Table("when", "who", Column("what", no_wrap=True), "to", "why", title="Every act")
-    for line in found["history"]:
-        table.add_row(
-            moment(line["at_us"]), line["actor"], deed(line), line["subject"], line["reason"]
-        )
-    console.print(table)
+    console.print(acts(found["history"], "Every act"))
 
 
 @models.command()
@@ -174,7 +170,7 @@ def override(
 ) -> None:
     """All traffic to VERSION on your word, without evidence.
 
-    Once it is loaded. Needs registry:override; what is under way for MODEL ends.
+    Once it is loaded. Needs registry:override; a rollout of MODEL that is under way ends.
     """
     path = f"/v1/models/{model}/versions/{version}"
     with Client.from_state(state) as client:
@@ -189,7 +185,7 @@ def override(
         click.echo(json.dumps(answer, indent=2))
         return
     name = answer["id"]
-    click.echo(f"{name} takes it to version {version}: leadline rollout watch {name}")
+    click.echo(f"{name} takes it to version {version}: leadline rollout watch {name}{state.flag}")
     say_advice(answer)
 
 
@@ -209,13 +205,6 @@ def rollback(state: StateDir, model: str, reason: str, dry_run: bool, as_json: b
         )
     said = f"{answer['id']} is taken back; version {answer['baseline']} answers."
     click.echo(json.dumps(answer, indent=2) if as_json or dry_run else said)
-
-
-def deed(entry: dict[str, Any]) -> str:
-    """An audit entry's action; of a version that moved, with the state it moved to."""
-    state = (entry["after"] or {}).get("state")
-    moved = entry["action"] == "version.transition" and state is not None
-    return f"{entry['action']}: {state}" if moved else str(entry["action"])
 
 
 def say_advice(answer: dict[str, Any]) -> None:

@@ -64,7 +64,8 @@ def start(
     if as_json or dry_run:
         click.echo(json.dumps(answer, indent=2))
     else:
-        click.echo(f"{answer['id']} started. Watch it: leadline rollout watch {answer['id']}")
+        name = answer["id"]
+        click.echo(f"{name} started. Watch it: leadline rollout watch {name}{state.flag}")
         say_advice(answer)
 
 

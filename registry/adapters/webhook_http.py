@@ -18,6 +18,7 @@ from kit.clock import Clock
 from registry.domain.webhook import Webhook
 
 ANSWER_BYTES_MAX = 64 * 1024
+_WITHIN = "http, and addresses of this network, need LEADLINE_WEBHOOK_PRIVATE_ADDRESSES=true"
 
 
 _TRANSLATED = ip_network("64:ff9b::/96")
@@ -57,8 +58,10 @@ class HttpWebhookPost:
         if parsed.scheme not in ("https", "http") or not parsed.host or parsed.userinfo:
             return "A webhook is an http(s) URL without credentials."
         if parsed.scheme == "http" and not self._private:
-            return "A webhook outside of this network is https."
-        return None if await self._addresses(parsed) else "No public address has this name."
+            return f"A webhook is https; {_WITHIN}."
+        if await self._addresses(parsed):
+            return None
+        return f"No public address has this name; {_WITHIN}."
 
     async def __call__(
         self, webhook: Webhook, message_id: str, payload: dict[str, Any]

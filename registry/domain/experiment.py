@@ -45,6 +45,8 @@ class ExperimentPlan(BaseModel):
                 raise PydanticCustomError(
                     f"two_arms_of_one_{what}", f"two arms have the same {what}"
                 )
+        if len({metric.name for metric in self.metrics}) != len(self.metrics):
+            raise PydanticCustomError("two_metrics_of_one_name", "two metrics have the same name")
         return self
 
     @property

@@ -30,11 +30,15 @@ _MOVES: dict[State, frozenset[State]] = {
 }
 
 
+BY_ROLLOUT = frozenset({State.CANARY, State.HALTED, State.ROLLED_BACK})
+"""What only a rollout brings a version to."""
+
+
 class UnlawfulMove(ValueError):
     """The state machine has no such transition."""
 
     def __init__(self, current: State, wanted: State) -> None:
-        reachable = ", ".join(sorted(state.value for state in _MOVES[current]))
+        reachable = ", ".join(sorted(state.value for state in _MOVES[current] - BY_ROLLOUT))
         super().__init__(
             f"this version is {current.value} and cannot become {wanted.value}; it may become: "
             f"{reachable}"

@@ -4,6 +4,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 ATTEMPTS_MAX = 12
 DELAY_S_MAX = 3600.0
+ACTIONS = r"^(version|rollout|experiment|transition|alias|webhook)\.[a-z_.]*$"
+"""What may be asked for: the beginning of an audit action with its first word whole. A word that no
+action begins with would be waited for in vain."""
 
 
 class Webhook(BaseModel):

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.identity import Caller
 from kit.identity import needs
+from registry.domain.webhook import ACTIONS
 from registry.notify import Notify
 from registry.routes.asking import Writer
 
@@ -21,12 +22,13 @@ class WebhookIn(BaseModel):
     url: str = Field(min_length=8, max_length=2000)
     actions: (
         Annotated[
-            tuple[Annotated[str, Field(pattern=r"^[a-z_.]{1,64}$")], ...],
+            tuple[Annotated[str, Field(pattern=ACTIONS, max_length=64)], ...],
             Field(min_length=1, max_length=20),
         ]
         | None
     ) = None
-    """Prefixes of the audit actions to be told of; None: versions, rollouts, experiments."""
+    """Beginnings of the audit actions to be told of: ``rollout.``, ``version.published``. None:
+    versions, rollouts, experiments."""
 
 
 def router(notify: Notify) -> APIRouter:

@@ -113,15 +113,39 @@ async def test_a_rollout_is_started_watched_and_taken_back(
     assert code == 0, said
     assert "the monitor does not answer" in said
     assert "100%" in said
-    code, said = await leadline(
-        tmp_path, "rollout", "rollback", "ro-delay-1", "--reason", "a drill [/]"
-    )
+    drill = ("rollout", "rollback", "ro-delay-1", "--reason", "a drill [/]")
+    code, said = await leadline(tmp_path, *drill, "--dry-run")
+    assert (code, said) == (0, "ro-delay-1 would be rolled_back at step 1.\n")
+    code, said = await leadline(tmp_path, *drill)
     assert (code, said) == (0, "ro-delay-1 is rolled_back at step 1.\n")
     code, said = await leadline(tmp_path, "rollout", "explain", "ro-delay-1")
     assert "Rolled back" in said
     assert "a drill [/]" in said
     code, said = await leadline(tmp_path, "audit", "list")
     assert code == 0, said
+    assert "delay/1 → production" in said
+
+
+async def test_what_is_mistyped_is_told_in_a_sentence(
+    registry: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    (tmp_path / "torn.json").write_text("{")
+    (tmp_path / "nan.json").write_text('{"alpha": NaN}')
+    because, start = ("--reason", "because"), ("rollout", "start", "delay")
+    arms = ("--arm", "control=1:nan", "--arm", "new=2:0.5")
+    for arguments, wanted in {
+        ("models", "rollback", "dalay", *because): "There is no such model. (not-found",
+        ("models", "move", "dalay", "1", "archived", *because): "There is no such model. (not-",
+        (*start, "7", *because): "There is no such version; the newest of delay is 2. (not-found",
+        (*start, "2", "--plan", str(tmp_path / "torn.json"), *because): "torn.json is not JSON: ",
+        (*start, "2", "--plan", str(tmp_path / "nan.json"), *because): "This cannot be asked: ",
+        ("experiment", "start", "delay", *arms, *because): "This cannot be asked: Out of range",
+        ("models", "show", "del\nay"): "This cannot be asked: Invalid non-printable",
+    }.items():
+        code, said = await leadline(tmp_path, *arguments)
+        assert code in (1, 2), said
+        assert wanted in said
+        assert "Traceback" not in said
 
 
 async def test_an_override_and_its_rollback_are_one_command_each(
@@ -165,6 +189,8 @@ async def test_the_audit_log_is_verified_here_and_a_change_shows(
     export = tmp_path / "audit.jsonl"
     await leadline(tmp_path, "audit", "export", "--out", str(export))
     lines = export.read_text().splitlines()
+    code, said = await leadline(tmp_path, "audit", "export", "--out", str(tmp_path / "no" / "a"))
+    assert (code, said.splitlines()[-1][-26:]) == (1, " No such file or directory"), said
     export.write_text("\n".join(lines[:-1]))
     code, said = await leadline(tmp_path, "audit", "verify", "--file", str(export), "--head", head)
     assert code == 1
@@ -174,7 +200,7 @@ async def test_the_audit_log_is_verified_here_and_a_change_shows(
     code, said = await leadline(tmp_path, "audit", "verify")
     assert code == 1
     assert "entry 1: was changed" in said
-    export.write_text("this is no entry\n")
+    export.write_bytes(b"\xff\xfe this is no entry\n")
     code, said = await leadline(tmp_path, "audit", "verify", "--file", str(export))
     assert (code, said.strip()) == (1, "BROKEN: entry 1: cannot be read.")
     with sqlite3.connect(tmp_path / "registry" / "registry.db") as database:

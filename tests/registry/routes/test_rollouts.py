@@ -240,6 +240,13 @@ async def test_arms_that_do_not_fit_together_are_refused_with_the_reason(
     assert answer.json()["errors"] == [{"pointer": "/plan", "code": code}]
 
 
+async def test_two_metrics_of_one_name_are_refused(two: httpx.AsyncClient) -> None:
+    plan = {**SPLIT, "metrics": SPLIT["metrics"] * 2}
+    body = {"model": "delay", "plan": plan, "reason": "which is better?"}
+    answer = await two.post("/v1/experiments", json=body)
+    assert answer.json()["errors"] == [{"pointer": "/plan", "code": "two-metrics-of-one-name"}]
+
+
 async def test_an_experiment_is_started_read_and_stopped(two: httpx.AsyncClient) -> None:
     body = {"model": "delay", "plan": SPLIT, "reason": "which is better?"}
     started = await two.post("/v1/experiments", json=body)
@@ -259,6 +266,10 @@ async def test_webhooks_are_the_administrators(client: httpx.AsyncClient) -> Non
     body = {"url": "https://127.0.0.1/hook"}
     refused = await client.post("/v1/webhooks", json=body)
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid-input")
+    assert "LEADLINE_WEBHOOK_PRIVATE_ADDRESSES=true" in refused.json()["detail"]
+    misspelt = {"url": "https://example.com/hook", "actions": ["rollot.start"]}
+    refused = await client.post("/v1/webhooks", json=misspelt)
+    assert refused.json()["errors"][0]["pointer"] == "/actions/0"
     eve = await client.post(
         "/v1/webhooks", json=body, headers=speaking_as("eve", "registry:promote")
     )
