@@ -53,6 +53,8 @@ class Parts:
         lease_s, live_s = settings.lease_s, settings.replica_live_s
         self.settings = settings
         self.disk = ThreadPoolExecutor(4, "registry-disk")
+        # Of their own: graphs are looked at for seconds, and nobody's routing waits for them.
+        self.inspections = ThreadPoolExecutor(2, "registry-inspection")
         self.mlflow_thread = ThreadPoolExecutor(1, "registry-mlflow")
         self.pushes = internal_client("", token, settings.push_timeout_s)
         self.monitor = internal_client(settings.monitor_url, token, settings.evidence_timeout_s)
@@ -73,7 +75,7 @@ class Parts:
         self.adopt = Adopt(runs, self.artifacts)
         self.describe = Describe(ledger, live_s)
         self.publish = Publish(
-            ledger, self.artifacts, OnnxInspector(self.disk), changed, clock.wall_us
+            ledger, self.artifacts, OnnxInspector(self.inspections), changed, clock.wall_us
         )
         self.promote = Promote(ledger, changed, settings.four_eyes)
         self.roll_out = RollOut(ledger, changed, _salt, live_s, settings.four_eyes)
@@ -116,6 +118,7 @@ class Parts:
         await self.hooks.close()
         await self.ledger.close()
         self.disk.shutdown(wait=False)
+        self.inspections.shutdown(wait=False, cancel_futures=True)
         self.mlflow_thread.shutdown(wait=False, cancel_futures=True)
 
 
