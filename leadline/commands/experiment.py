@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from leadline.client import Client
-from leadline.commands.models import as_json_option, say_advice
+from leadline.commands.advice import say_advice
+from leadline.commands.models import as_json_option
 from leadline.commands.moments import moment
 from leadline.state import StateDir, state_option
 

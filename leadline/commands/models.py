@@ -9,6 +9,7 @@ from rich.table import Column, Table
 
 from leadline.client import Client
 from leadline.commands.acts import acts
+from leadline.commands.advice import say_advice
 from leadline.commands.moments import moment
 from leadline.commands.publish import publish
 from leadline.state import StateDir, state_option
@@ -205,12 +206,6 @@ def rollback(state: StateDir, model: str, reason: str, dry_run: bool, as_json: b
         )
     said = f"{answer['id']} is taken back; version {answer['baseline']} answers."
     click.echo(json.dumps(answer, indent=2) if as_json or dry_run else said)
-
-
-def say_advice(answer: dict[str, Any]) -> None:
-    """What the registry took and thinks worth knowing."""
-    for text in answer.get("advice", ()):
-        click.echo(f"Note: {text}.")
 
 
 def flat(value: Any, name: str = "") -> dict[str, Any]:

@@ -13,6 +13,7 @@ from rich.table import Table
 from contracts.fillable import unfillable
 from contracts.manifest import NAME, NAME_RULE
 from leadline.client import Client
+from leadline.commands.advice import say_advice
 from leadline.state import StateDir, state_option
 
 RUN = "runs:/"
@@ -66,7 +67,7 @@ def publish(
     _check_options(source, mlflow_run, precision, name, training, manifest)
     if source.startswith(RUN):
         adopted = _from_run(state, source, name, manifest, dry_run)
-        click.echo(json.dumps(adopted) if as_json else _said(adopted))
+        _tell(adopted, as_json)
         return
     if not dry_run:
         Client.from_state(state).close()  # no platform is told before the work, not after it
@@ -84,9 +85,10 @@ def publish(
         with Client.from_state(state, timeout_s=120.0) as client:
             answer = dict(bundle.send(client))
     if as_json:
-        click.echo(json.dumps({**answer, "reports": reports(bundle)}))
-        return
-    _show(bundle, answer)
+        answer["reports"] = reports(bundle)
+    else:
+        _show(bundle)
+    _tell(answer, as_json)
 
 
 def _from_run(
@@ -171,7 +173,7 @@ def _tracking(state: StateDir) -> str:
     return known.get("mlflow", database)
 
 
-def _show(bundle: "Bundle", answer: dict[str, object]) -> None:
+def _show(bundle: "Bundle") -> None:
     console = Console(highlight=False, markup=False)
     said = reports(bundle)
     parity, int8 = said.get("parity.json"), said.get("int8.json")
@@ -192,11 +194,15 @@ def _show(bundle: "Bundle", answer: dict[str, object]) -> None:
         )
     elif isinstance(int8, dict):
         console.print(f"int8: not applicable, {int8['reason']}")
-    console.print(_said(answer))
 
 
-def _said(answer: dict[str, object]) -> str:
+def _tell(answer: dict[str, object], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(answer))
+        return
     if answer.get("dry_run"):
-        return f"{answer['model']}: verified, not published (--dry-run)."
-    there = "was there already" if answer.get("existing") else "published"
-    return f"{answer['model']} version {answer['version']} {there}."
+        click.echo(f"{answer['model']}: verified, not published (--dry-run).")
+    else:
+        there = "was there already" if answer.get("existing") else "published"
+        click.echo(f"{answer['model']} version {answer['version']} {there}.")
+    say_advice(answer)

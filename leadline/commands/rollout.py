@@ -11,7 +11,8 @@ from rich.live import Live
 from rich.table import Column, Table
 
 from leadline.client import Client, PlatformAwayError, ProblemError
-from leadline.commands.models import as_json_option, say_advice
+from leadline.commands.advice import say_advice
+from leadline.commands.models import as_json_option
 from leadline.commands.moments import moment
 from leadline.commands.rollout_view import view
 from leadline.state import StateDir, state_option
