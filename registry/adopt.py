@@ -73,10 +73,11 @@ def _fits(place: Path) -> bool:
 
 
 def _modelless(artifact: str, run: LoggedRun) -> Problem:
-    found = ", ".join(sorted(run.files)[:5]) or "nothing"
+    found = ", ".join(sorted(run.files)[:5])
+    instead = f", but {found}" if found else ""
     return Problem(
         ProblemCode.INVALID_INPUT,
-        f"The run logged no {MODEL_FILE} under {artifact!r}, but {found}. Log the ONNX graph "
+        f"The run logged no {MODEL_FILE} under {artifact!r}{instead}. Log the ONNX graph "
         "(mlflow.onnx.log_model) or a whole bundle (mlflow.log_artifacts).",
         missing=[f"file {MODEL_FILE}"],
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from leadline.client import Client
 from leadline.commands.advice import say_advice
@@ -75,7 +75,7 @@ def list_(state: StateDir, model: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    table = Table("experiment", "model", "status", "arms", "started", "why")
+    table = Table(Column("experiment", no_wrap=True), "model", "status", "arms", "started", "why")
     for one in found["experiments"]:
         arms = ", ".join(f"{a['name']}={a['version']}:{a['weight']}" for a in one["plan"]["arms"])
         table.add_row(

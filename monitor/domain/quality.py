@@ -68,7 +68,7 @@ def classification(
         positives=int(truth.sum()),
         accuracy=accuracy(truth == decided, days, alpha),
         log_loss=_size(scoring.log_losses(scores, truth), days, alpha),
-        brier=_size(np.square(scores - truth), days, alpha),
+        brier=_size(np.square(scores - truth), days, alpha, most=1.0),
         auc=auc(scores, truth, alpha),
     )
 
@@ -118,10 +118,10 @@ def mean(values: Floats, days: Ints | None = None, alpha: float = 0.05) -> Estim
     return Estimate(middle, middle - half, middle + half)
 
 
-def _size(values: Floats, days: Ints | None, alpha: float) -> Estimate:
-    """The mean of what is never negative, whose interval says nothing below zero."""
+def _size(values: Floats, days: Ints | None, alpha: float, *, most: float = math.inf) -> Estimate:
+    """The mean of what is never below zero or above ``most``; nor is its interval."""
     found = mean(values, days, alpha)
-    return Estimate(found.value, max(0.0, found.low), found.high)
+    return Estimate(found.value, max(0.0, found.low), min(most, found.high))
 
 
 def design_effect(values: Floats, days: Ints | None) -> float:

@@ -13,6 +13,11 @@ def blocks(page: Path, language: str) -> list[str]:
     return [text for kind, text in _FENCE.findall(page.read_text()) if kind == language]
 
 
+def code_spans(page: Path) -> list[str]:
+    """What stands between single backticks, in order."""
+    return re.findall(r"`([^`\n]+)`", prose(page))
+
+
 def prose(page: Path) -> str:
     """The page without its fenced blocks."""
     return _FENCE.sub("", page.read_text())

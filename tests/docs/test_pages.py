@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import click
 import pandas as pd
 import pytest
 import yaml
@@ -12,10 +13,13 @@ from pydantic import TypeAdapter
 from contracts.identity import SCOPES
 from feature_store.facade import FeatureStore
 from gateway.settings import Issuer
+from leadline.cli import main
+from registry.domain.plan import preset_plan
 from shared_features import load_catalogue
-from tests.docs.pages import PAGES, ROOT, anchors, blocks, prose
+from tests.docs.pages import PAGES, ROOT, anchors, blocks, code_spans, prose
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+GUIDES = [page for page in PAGES if page.parent.name in ("docs", ROOT.name)]
 DECISIONS = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))
 
 
@@ -113,6 +117,60 @@ def test_the_training_set_on_the_features_page_knows_the_past_that_says_when_it_
     assert found["spent_7d:total"].tolist() == [total]
     assert found["basket:large"].tolist() == [1]
     assert found["profile:country__status"].tolist() == ["NOT_FOUND"]
+
+
+def test_the_plan_on_the_rollouts_page_is_a_plan() -> None:
+    (given,) = (json.loads(block) for block in blocks(ROOT / "docs/rollouts.md", "json"))
+    plan = preset_plan("careful", "classification", 0, **given)
+    assert [guard.name for guard in plan.guards] == ["errors", "slow", "log_loss", "clicks"]
+    assert plan.approvals == (1.0,)
+
+
+def command_of(words: list[str]) -> tuple[click.Command, list[click.Command]]:
+    """The command that a line calls, and the groups that lead to it."""
+    command: click.Command = main
+    way: list[click.Command] = []
+    for word in words:
+        if not isinstance(command, click.Group):
+            break
+        below = command.get_command(click.Context(command), word)
+        if below is None:
+            break
+        way.append(command)
+        command = below
+    return command, way
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+def test_every_command_line_names_a_command_and_options_that_there_are(page: Path) -> None:
+    fenced = (
+        line for kind in ("", "sh") for block in blocks(page, kind) for line in block.splitlines()
+    )
+    for line in (*fenced, *code_spans(page)):
+        words = line.partition("  #")[0].split()
+        if words[:1] != ["leadline"] or len(words) == 1:
+            continue
+        command, way = command_of(words[1:])
+        assert way, line
+        if isinstance(command, click.Group) and not command.invoke_without_command:
+            assert all(word.startswith("-") for word in words[len(way) + 1 :]), line
+        known = {
+            o for one in (*way, command) for p in one.params for o in p.opts + p.secondary_opts
+        }
+        given = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert given <= known | {"--help"}, line
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+def test_every_call_in_the_text_is_in_the_reference(page: Path) -> None:
+    reference = (ROOT / "docs/reference/http.md").read_text()
+    listed = re.findall(r"^\| `([A-Z]+ /[^`]*)` \|", reference, re.MULTILINE)
+    assert len(listed) > 60
+    calls = re.compile("|".join(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(one)) for one in listed))
+    spans = (span.replace("$GATEWAY", "") for span in code_spans(page))
+    for span in spans:
+        if re.match(r"(GET|POST|PUT|DELETE) /", span):
+            assert calls.fullmatch(span.partition("?")[0]), span
 
 
 def test_the_override_for_a_second_replica_merges_onto_services_that_exist() -> None:

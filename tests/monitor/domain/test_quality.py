@@ -63,13 +63,14 @@ def test_days_widen_the_interval_to_what_they_vary() -> None:
     assert covered_rows / 300 < 0.5
 
 
-def test_a_loss_of_two_days_that_differ_is_not_said_to_be_perhaps_negative() -> None:
+def test_a_loss_of_two_days_that_differ_is_said_to_be_nothing_that_it_cannot_be() -> None:
     scores = np.array([0.9] * 50 + [0.1] * 50)
     truth, days = np.ones(100, np.bool_), np.repeat([0, 1], 50)
     found = quality.classification(scores, truth, scores > 0.5, days)
     assert found is not None
     assert quality.mean(np.square(scores - truth), days).low < 0
     assert found.log_loss.low == found.brier.low == 0.0
+    assert found.brier.high == 1.0
     errors = quality.regression(scores, truth.astype(float), days)
     assert errors is not None
     assert errors.mae.low == errors.rmse.low == 0.0
