@@ -74,7 +74,9 @@ class TaskOwner:
         await self.stop()
 
 
-def periodic(work: Callable[[], Awaitable[None]], every_s: float) -> Callable[[], Awaitable[None]]:
+def periodic(
+    work: Callable[[], Awaitable[object]], every_s: float
+) -> Callable[[], Awaitable[None]]:
     """``work`` again and again, ``every_s`` seconds between an end and the next start."""
 
     async def loop() -> None:

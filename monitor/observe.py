@@ -70,6 +70,7 @@ class Observe:
         self._clock = clock
         self._future_tolerance_us = future_tolerance_us
         self._deliveries_max = deliveries_max
+        self._trouble = ""
         self.read_until_us = 0
         """Wall time up to which everything in the stream has been applied."""
 
@@ -80,19 +81,30 @@ class Observe:
             try:
                 taken = await self.step()
                 metrics.BLOCKED.set(0)
+                self._say("")
                 began_ns, looked_ns = looked_ns, self._clock.monotonic_ns()
                 if taken and not self._stream.more:
                     await self._clock.sleep_s(linger_s(taken, (looked_ns - began_ns) / 1e9))
                 continue
             except StreamAway as error:
-                _log.warning("stream_away", reason=str(error))
+                self._say("stream_away", error)
             except WORLD_FAILS as error:
                 metrics.BLOCKED.set(1)
-                _log.error("state_cannot_be_written", reason=str(error))
+                self._say("state_cannot_be_written", error)
             except Exception:  # noqa: BLE001 - see _take_singly: it is tried until it is buried
                 _log.exception("entry_failed")
             self._stream.start_over()
             await self._clock.sleep_s(PAUSE_S)
+
+    def _say(self, trouble: str, error: Exception | None = None) -> None:
+        """One line when a trouble begins and one when it ends; it is met twice a second."""
+        if trouble == self._trouble:
+            return
+        if trouble:
+            _log.error(trouble, reason=str(error))
+        else:
+            _log.info("log_read_again", after=self._trouble)
+        self._trouble = trouble
 
     async def step(self) -> int:
         """Handle what there is; the number of entries. Raises ``StreamAway`` or the disk's error.

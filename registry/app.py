@@ -43,6 +43,8 @@ from registry.routes import webhooks as webhook_routes
 from registry.settings import RegistrySettings
 from registry.steer import Steer
 
+PROVE_EVERY_S = 3600.0
+
 
 class Parts:
     """Everything the registry is made of. Constructing does no I/O but reading the clock file."""
@@ -72,6 +74,7 @@ class Parts:
         )
         self.mirror = Mirror(ledger, self.artifacts, MlflowMirror(mlflow), holder, lease_s)
         runs = MlflowRuns(mlflow, settings.artifact_bytes_max, settings.artifact_files_max)
+        self.audit = Audit(ledger)
         self.adopt = Adopt(runs, self.artifacts)
         self.describe = Describe(ledger, live_s)
         self.publish = Publish(
@@ -102,7 +105,7 @@ class Parts:
             rollout_routes.router(self.roll_out, self.roll_back, self.describe),
             experiment_routes.router(self.experiments),
             routing_routes.router(self.announcer, long_poll_s_max=settings.long_poll_s_max),
-            audit_routes.router(Audit(self.ledger)),
+            audit_routes.router(self.audit),
             webhook_routes.router(self.notify),
         ]
 
@@ -132,6 +135,7 @@ def build(settings: RegistrySettings, clock: Clock | None = None) -> FastAPI:
         async with TaskOwner() as tasks:
             tasks.start("announce", parts.announcer.run, restart=True)
             tasks.start("mirror", parts.mirroring, restart=True)
+            tasks.start("prove", periodic(parts.audit.verify, PROVE_EVERY_S), restart=True)
             for name, work in (
                 ("steer", parts.steer),
                 ("experiments", parts.experiments),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry.domain.audit import GENESIS, BrokenChain, Entry, verified
+from registry.metrics import AUDIT_BROKEN
 from registry.ports import Ledger, Transaction
 from registry.preconditions import broken_log
 
@@ -31,7 +32,9 @@ class Audit:
 
     async def verify(self) -> dict[str, Any]:
         """The chain from its first entry to the head, page by page."""
-        return await self.ledger.read(_verify)
+        found = await self.ledger.read(_verify)
+        AUDIT_BROKEN.set(not found["intact"])
+        return found
 
 
 def _verify(tx: Transaction) -> dict[str, Any]:

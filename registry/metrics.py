@@ -33,6 +33,12 @@ MIRROR_OUT_OF_BAND = Counter(
     registry=REGISTRY,
 )
 
+AUDIT_BROKEN = Gauge(
+    "registry_audit_broken",
+    "1 where the audit log is not what was written; looked at every hour.",
+    registry=REGISTRY,
+)
+
 TRAFFIC_SHARE = Gauge(
     "rollout_traffic_share",
     "Share of units the routing table gives to a version.",

@@ -6,7 +6,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.registry.conftest import promote, publish
+from kit.clock import FakeClock
+from kit.telemetry import REGISTRY
+from registry.app import build
+from tests.polling import until
+from tests.registry.conftest import promote, publish, running, settings_for
 
 SWAP = (
     "UPDATE audit SET seq = 99 WHERE seq = 1; UPDATE audit SET seq = 1 WHERE seq = 2;"
@@ -35,10 +39,12 @@ async def test_tampering_with_the_database_shows_where_it_happened(
     await publish(client, 3.0)
     await promote(client, "1", "production")
     assert (await client.get("/v1/audit/verify")).json()["intact"] is True
+    assert REGISTRY.get_sample_value("registry_audit_broken") == 0
     with sqlite3.connect(tmp_path / "registry" / "registry.db") as database:
         database.executescript(statement)
     found = (await client.get("/v1/audit/verify")).json()
     assert (found["intact"], found["broken_at"]) == (False, seq)
+    assert REGISTRY.get_sample_value("registry_audit_broken") == 1
 
 
 @pytest.mark.parametrize("path", ["/v1/audit", "/v1/models/delay/history"])
@@ -60,3 +66,18 @@ async def test_a_cursor_that_no_database_could_keep_is_refused(client: httpx.Asy
 
 async def test_a_model_that_is_not_there_has_no_history(client: httpx.AsyncClient) -> None:
     assert (await client.get("/v1/models/delay/history")).status_code == 404
+
+
+async def test_a_registry_finds_out_by_itself(tmp_path: Path, fake_clock: FakeClock) -> None:
+    async with running(build(settings_for(tmp_path), fake_clock)) as client:
+        await publish(client)
+        await client.get("/v1/audit/verify")
+    with sqlite3.connect(tmp_path / "registry" / "registry.db") as database:
+        database.execute("UPDATE audit SET model = 'other'")
+
+    async def told() -> bool:
+        return REGISTRY.get_sample_value("registry_audit_broken") == 1
+
+    assert not await told()
+    async with running(build(settings_for(tmp_path), fake_clock)):
+        await until(told)
