@@ -122,6 +122,9 @@ class Experiments:
         if route is None or production_of(route) != control.version:
             raise Problem(ProblemCode.CONFLICT, "The first arm is the version in production.")
         for record in others:
+            if record.version in route.shadows:
+                said = f"Version {record.version} runs in the shadow; move it to candidate first."
+                raise Problem(ProblemCode.CONFLICT, said)
             refuse_other_callers(control, record)
             refuse_unjudged(plan.metrics, record)
         experiment = Experiment(

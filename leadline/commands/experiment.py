@@ -75,12 +75,12 @@ def list_(state: StateDir, model: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    table = Table(Column("experiment", no_wrap=True), "model", "status", "arms", "started", "why")
+    names = ("experiment", "status", "arms", "started")
+    table = Table(*(Column(name, no_wrap=True) for name in names), Column("why", overflow="fold"))
     for one in found["experiments"]:
-        arms = ", ".join(f"{a['name']}={a['version']}:{a['weight']}" for a in one["plan"]["arms"])
-        table.add_row(
-            one["id"], one["model"], one["status"], arms, moment(one["started_us"]), one["reason"]
-        )
+        arms = "\n".join(f"{a['name']}={a['version']}:{a['weight']}" for a in one["plan"]["arms"])
+        started = moment(one["started_us"]).replace(" ", "\n")
+        table.add_row(one["id"], one["status"], arms, started, one["reason"])
     Console(markup=False).print(table)
 
 

@@ -82,14 +82,16 @@ def list_(state: StateDir, model: str | None, active: bool, as_json: bool) -> No
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    name, status = (Column(header, no_wrap=True) for header in ("rollout", "status"))
-    table = Table(name, "model", "from", "to", status, "share", "since", "verdict")
+    names = ("rollout", "versions", "status", "since")
+    table = Table(*(Column(name, no_wrap=True) for name in names), Column("why", overflow="fold"))
     for one in found["rollouts"]:
-        said = one["verdict"]["sentence"] if one["verdict"] else one["reason"]
+        active = one["status"] in ACTIVE
+        # Who ended it had the last word; what the controller found before is in explain.
+        said = one["verdict"]["sentence"] if active and one["verdict"] else one["reason"]
         table.add_row(
-            one["id"], one["model"], one["baseline"], one["candidate"], one["status"],
-            f"{one['weight']:.0%}" if one["status"] in ACTIVE else "-",
-            moment(one["since_us"]), said,
+            one["id"], f"{one['baseline']} → {one['candidate']}",
+            f"{one['status']}\n{one['weight']:.0%}" if active else one["status"],
+            moment(one["since_us"]).replace(" ", "\n"), said,
         )  # fmt: skip
     Console(markup=False).print(table)
 

@@ -70,9 +70,9 @@ class Rollout(BaseModel):
 
     @property
     def weight(self) -> float:
-        """The share of units that the candidate answers now."""
+        """The share of units that the candidate answers now, or was left with at the end."""
         step = self.plan_step
-        return step.weight if step and self.is_active else 0.0
+        return step.weight if step and (self.is_active or self.status == "promoted") else 0.0
 
     @property
     def place(self) -> str:

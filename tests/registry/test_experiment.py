@@ -62,6 +62,14 @@ async def test_arms_take_traffic_only_when_all_are_loaded_and_then_exactly_their
     assert route.experiment_id == route.rollout_id == "ex-delay-1"
 
 
+async def test_a_version_in_the_shadow_is_no_arm(desk: Desk) -> None:
+    await desk.move("2", State.SHADOW)
+    with pytest.raises(Problem, match="Version 2 runs in the shadow; move it to candidate first"):
+        await experiments(desk).start("delay", PLAN, "which is better?", ANN)
+    await desk.move("2", State.CANDIDATE)
+    await experiments(desk).start("delay", PLAN, "which is better?", ANN)
+
+
 async def test_the_control_of_an_experiment_is_not_retired(desk: Desk) -> None:
     await experiments(desk).start("delay", PLAN, "which is better?", ANN)
     with pytest.raises(Problem, match="ex-delay-1 is under way; stop it first"):

@@ -118,6 +118,9 @@ async def test_a_rollout_is_started_watched_and_taken_back(
     assert (code, said) == (0, "ro-delay-1 would be rolled_back at step 1.\n")
     code, said = await leadline(tmp_path, *drill)
     assert (code, said) == (0, "ro-delay-1 is rolled_back at step 1.\n")
+    code, said = await leadline(tmp_path, "rollout", "list")
+    assert "rolled_back" in said
+    assert "a drill [/]" in said  # not what the controller said last
     code, said = await leadline(tmp_path, "rollout", "explain", "ro-delay-1")
     assert "Rolled back" in said
     assert "a drill [/]" in said
