@@ -1,24 +1,34 @@
 """Entity rows and keys, as they are written on a command line."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import click
 import orjson
 
 
-def entity_row(parts: tuple[str, ...]) -> dict[str, Any]:
-    """An entity row from one JSON object or from key=value pairs (numbers and true as JSON)."""
+def names_of_text(definitions: Mapping[str, Any]) -> set[str]:
+    """Keys and request fields that are text wherever they are defined."""
+    declared = [one["keys"] for one in definitions["entities"].values()]
+    declared += [one["request"] for one in definitions["on_demand"].values()]
+    dtypes = {(name, dtype) for fields in declared for name, dtype in fields.items()}
+    others = {name for name, dtype in dtypes if dtype != "string"}
+    return {name for name, _ in dtypes} - others
+
+
+def entity_row(parts: tuple[str, ...], text: Collection[str] = ()) -> dict[str, Any]:
+    """An entity row from one JSON object or from key=value pairs: as JSON where that can be read
+    (numbers, true), but for the names in ``text``."""
     given = _json_object(parts)
     if given is not None:
         return given
     row: dict[str, Any] = {}
-    for name, text in _pairs(parts):
+    for name, written in _pairs(parts):
         try:
-            row[name] = orjson.loads(text)
+            row[name] = written if name in text else orjson.loads(written)
         except orjson.JSONDecodeError:
-            row[name] = text
+            row[name] = written
     return row
 
 

@@ -11,7 +11,7 @@ from rich.progress import Progress
 from rich.table import Column, Table
 
 from leadline.client import Client
-from leadline.commands.entity_rows import entity_row, key_texts
+from leadline.commands.entity_rows import entity_row, key_texts, names_of_text
 from leadline.row_files import arrow_bytes, read_rows
 from leadline.state import StateDir, state_option
 
@@ -180,12 +180,16 @@ def materialize(state: StateDir, timeout_s: float, start_over: bool, as_json: bo
 def get(
     state: StateDir, refs: tuple[str, ...], service: str | None, row: tuple[str, ...], as_json: bool
 ) -> None:
-    """Features as known now. ROW is one JSON object, or key=value pairs: carrier=UA."""
+    """Features as known now. ROW is one JSON object, or key=value pairs: carrier=UA.
+
+    What is defined as a string is taken as it is written: user_id=1234.
+    """
     _one_of(refs, service)
-    body: dict[str, Any] = {"entity_rows": [entity_row(row)]}
-    body |= {"feature_service": service} if service else {"feature_refs": list(refs)}
+    entity_row(row)  # a mistake in it is told before anybody is asked
+    body: dict[str, Any] = {"feature_service": service} if service else {"feature_refs": list(refs)}
     with Client.from_state(state) as client:
-        found = client.post("/v1/features/online", body)
+        text = names_of_text(client.get("/v1/features/definitions"))
+        found = client.post("/v1/features/online", {**body, "entity_rows": [entity_row(row, text)]})
     values = found["rows"][0]
     rows = [
         [name, value, values[f"{name}__status"]]

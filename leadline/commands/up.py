@@ -13,6 +13,7 @@ import click
 from leadline.local.platform import PYTHON
 from leadline.local.run import RunOptions, run
 from leadline.state import StateDir, state_option
+from shared_features import DefinitionError, UnknownRef, load_catalogue
 
 DETACH_S_MAX = 300.0
 DOWN_S_MAX = 60.0
@@ -36,6 +37,7 @@ def up(state: StateDir, demo: bool, detach: bool, feature_modules: tuple[str, ..
     Runs until Ctrl-C, or in the background with --detach. Everything it keeps is in the state
     directory; starting again goes on from there.
     """
+    _check_definitions(feature_modules)
     options = RunOptions(state, demo, feature_modules)
     if not detach:
         asyncio.run(run(options))
@@ -44,6 +46,14 @@ def up(state: StateDir, demo: bool, detach: bool, feature_modules: tuple[str, ..
     command += ["--demo"] if demo else []
     command += [part for module in feature_modules for part in ("--features", module)]
     _detach(state, command)
+
+
+def _check_definitions(feature_modules: tuple[str, ...]) -> None:
+    """What no service could load is told at once, not by each of them, again and again."""
+    try:
+        load_catalogue(feature_modules)
+    except (DefinitionError, UnknownRef) as wrong:
+        raise click.ClickException(str(wrong)) from wrong
 
 
 def _detach(state: StateDir, command: list[str]) -> None:

@@ -3,7 +3,7 @@
 import click
 import pytest
 
-from leadline.commands.entity_rows import entity_row, key_texts
+from leadline.commands.entity_rows import entity_row, key_texts, names_of_text
 
 
 def test_an_entity_row_is_json_or_pairs() -> None:
@@ -15,6 +15,23 @@ def test_an_entity_row_is_json_or_pairs() -> None:
         "empty": "",
         "far": "NaN",
     }
+
+
+def test_what_is_defined_as_text_is_text_whatever_it_looks_like() -> None:
+    entities = {"user": {"keys": {"user_id": "string"}}, "plane": {"keys": {"number": "int64"}}}
+    functions = {"basket": {"request": {"coupon": "string", "price": "float64"}}}
+    text = names_of_text({"entities": entities, "on_demand": functions})
+    assert text == {"user_id", "coupon"}
+    pairs = ("user_id=1234", "coupon=true", "price=5", "number=7")
+    assert entity_row(pairs, text) == {
+        "user_id": "1234",
+        "coupon": "true",
+        "price": 5,
+        "number": 7,
+    }
+    assert entity_row(('{"user_id": 1234}',), text) == {"user_id": 1234}
+    twice = {**entities, "shop": {"keys": {"user_id": "int64"}}}
+    assert names_of_text({"entities": twice, "on_demand": {}}) == set()
 
 
 def test_a_key_is_what_was_written() -> None:
