@@ -190,6 +190,7 @@ class RollOut:
         if deed == "override":
             self._check_loaded(tx, rollout)
             after = advanced(before, tx.now_us(), reason)
+            tx.add_decision(rollout_id, _pushed_on(rollout, reason, caller))
         else:
             after = before.after(self._changed(rollout, deed, before.candidate, caller))
         tx.settle(before, after, _act_of(after.rollout, deed, reason, caller, rollout))
@@ -254,6 +255,11 @@ def _approved(
         return given.model_copy(update={"approvals": approvals})
 
     return made
+
+
+def _pushed_on(rollout: Rollout, reason: str, caller: Caller) -> Verdict:
+    sentence = f"Promoted to {rollout.goal} without evidence by {caller.principal}: {reason}"
+    return Verdict(kind=Kind.PROMOTE, reason="person", sentence=sentence)
 
 
 def _act_of(

@@ -14,10 +14,9 @@ from leadline.client import Client, PlatformAwayError, ProblemError
 from leadline.commands.advice import say_advice
 from leadline.commands.models import as_json_option
 from leadline.commands.moments import moment
-from leadline.commands.rollout_view import view
+from leadline.commands.rollout_view import ACTIVE, view
 from leadline.state import StateDir, state_option
 
-ACTIVE = ("warming", "running", "paused")
 reason_option = click.option("--reason", required=True, help="Why; it is kept in the audit log.")
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Column, Table
@@ -13,6 +14,7 @@ LOG_LINES = 8
 SEGMENTS = 9
 _ENDS = ("difference_low", "difference_high")
 BAR = 12
+ACTIVE = ("warming", "running", "paused")
 _COLOURS = {
     "promote": "green", "hold": "yellow", "halt": "red", "roll_back": "red",
     "promoted": "green", "rolled_back": "red", "halted": "red", "aborted": "red",
@@ -29,8 +31,7 @@ def view(rollout: dict[str, Any], decisions: list[dict[str, Any]]) -> Renderable
     )
     parts: list[RenderableType] = [_ladder(rollout), _guards(rollout)]
     parts += _pairs(rollout["evidence"] or {})
-    if rollout["verdict"]:
-        said = rollout["verdict"]
+    if rollout["status"] in ACTIVE and (said := rollout["verdict"]):
         parts.append(Text(said["sentence"], style=_COLOURS[said["kind"]]))
     parts.append(_log(decisions))
     subtitle = f"business time since {moment(rollout['since_us'])}"
@@ -57,11 +58,12 @@ def _ladder(rollout: dict[str, Any]) -> Text:
 def _guards(rollout: dict[str, Any]) -> Table:
     evidence = rollout["evidence"] or {"guards": []}
     found = {one["name"]: one for one in evidence["guards"]}
-    harm = Column("evidence of harm", no_wrap=True)
-    table = Table("guard", "old", "new", "effect", "interval", "limit", harm, "n")
+    names = ("guard", "old", "new", "effect", "interval", "limit", "evidence of harm", "n")
+    columns = (Column(name, no_wrap=True) for name in names)
+    table = Table(*columns, box=SIMPLE_HEAD, collapse_padding=True)
     for guard in rollout["plan"]["guards"]:
         one = found.get(guard["name"])
-        name = guard["name"] + ("" if guard["role"] == "guard" else " (signal)")
+        name = guard["name"] + ("" if guard["role"] == "guard" else "\n(signal)")
         sign = "-" if guard["direction"] == "lower_is_worse" else "+"
         limit = f"{sign}{guard['margin']:g}"
         if one is None:
@@ -72,7 +74,7 @@ def _guards(rollout: dict[str, Any]) -> Table:
             _number(one["baseline_value"]),
             _number(one["candidate_value"]),
             _number(one["estimate"], signed=True),
-            f"{_number(one['low'], signed=True)} … {_number(one['high'], signed=True)}",
+            _interval(one["low"], one["high"]),
             limit,
             _bar(one["log_e"]),
             f"{one['n_candidate']:,}",
@@ -109,6 +111,12 @@ def _log(decisions: list[dict[str, Any]]) -> Table:
             Text(one["sentence"], style=_COLOURS[one["kind"]]),
         )
     return table
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return "-"
+    return f"{_number(low, signed=True)} …\n{_number(high, signed=True)}"
 
 
 def _number(value: float | None, *, signed: bool = False) -> str:

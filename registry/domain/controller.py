@@ -145,7 +145,10 @@ def _hold_for_loading(loading: Loading) -> Verdict | None:
         return _hold("not_ready", "no inference replica reports")
     if loading.waiting:
         names = ", ".join(loading.waiting[:3])
-        return _hold("not_ready", f"not loaded yet on {len(loading.waiting)} replicas ({names})")
+        return _hold(
+            "not_ready",
+            f"not loaded yet on {len(loading.waiting)} of {loading.live} replicas ({names})",
+        )
     return None
 
 
@@ -253,13 +256,8 @@ def _passed(rollout: Rollout, evidence: Evidence | None) -> str:
 
 
 def _go(rollout: Rollout, because: str) -> Verdict:
-    following = rollout.next_step
-    to_shadow = rollout.status == "warming" and rollout.plan.shadow is not None
-    if to_shadow:
-        goal = "to shadow"
-    else:
-        goal = f"to {percent(following.weight)}" if following else "to production"
-    return Verdict(kind=Kind.PROMOTE, reason="passed", sentence=f"Promoted {goal}: {because}.")
+    sentence = f"Promoted to {rollout.goal}: {because}."
+    return Verdict(kind=Kind.PROMOTE, reason="passed", sentence=sentence)
 
 
 def _stop(rollout: Rollout, reason: Reason, because: str, guard: str = "") -> Verdict:

@@ -82,6 +82,14 @@ class Rollout(BaseModel):
             return f"at {percent(step.weight)}"
         return "while loading" if self.status == "warming" else "in shadow"
 
+    @property
+    def goal(self) -> str:
+        """Where it goes next, for a sentence."""
+        if self.status == "warming" and self.plan.shadow is not None:
+            return "shadow"
+        following = self.next_step
+        return percent(following.weight) if following else "production"
+
     def windows_asked(self) -> tuple[StepWindow, ...]:
         """The windows whose evidence counts now: pairs in shadow, afterwards those with traffic.
 

@@ -259,6 +259,9 @@ async def test_pushing_on_without_evidence_needs_the_right_to_override(desk: Des
     assert (await desk.actions())[-1] == "rollout.override_refused"
     await desk.roll_out.act(name, "override", "trust me", BOSS, ANY)
     assert (await weights(desk))["2"] == 0.2
+    decisions = await desk.ledger.read(lambda tx: tx.decisions(name))
+    sentence = "Promoted to 20 % without evidence by boss: trust me"
+    assert decisions[-1].verdict.sentence == sentence
 
 
 async def test_an_override_brings_a_version_to_production_once_it_is_loaded(desk: Desk) -> None:
