@@ -119,8 +119,8 @@ def _distribution(name: str, drift: Mapping[str, Any], layout: Layout, cell: Cel
 
 def _quality(data: Mapping[str, Any]) -> str:
     days, week = data["quality_days"], data.get("rolling_week") or {}
-    if not days:
-        return "<h2>Quality</h2><p>No labels yet.</p>"
+    if all(day["accuracy"] is None and day["expected"] is None for day in days):
+        return "<h2>Quality</h2><p>No labels are due yet.</p>"
     realised = [
         None if day["accuracy"] is None else (day["accuracy"], *day["interval"]) for day in days
     ]

@@ -59,6 +59,15 @@ async def test_the_page_shows_the_moved_feature_and_needs_nothing_else(
     assert parser.open == []
 
 
+async def test_before_labels_are_due_the_page_says_so_instead_of_drawing_nothing(
+    office: Office, report: Report
+) -> None:
+    await office.day(0, right=0.85)
+    html = await report.html(MODEL)
+    assert "No labels are due yet." in html
+    assert "Accuracy by day" not in html
+
+
 async def test_the_json_holds_the_same_numbers(office: Office, report: Report) -> None:
     await office.day(0)
     await office.day(1, shift=1.0)
