@@ -217,6 +217,8 @@ def _export(model: str, result: dict[str, Any]) -> None:
         for name in ("accuracy", "log_loss", "brier", "auc", "mae", "rmse", "n"):
             if quality.get(name) is not None:
                 metrics.QUALITY.labels(model, version, name).set(quality[name])
-        if quality.get("completeness_due") is not None:
+        # Where nobody sends labels, none is overdue.
+        fed = found.get("rolling_week", {}).get("n", 0) > 0
+        if fed and quality.get("completeness_due") is not None:
             overdue = 1 - quality["completeness_due"]
             metrics.LABELS_OVERDUE.labels(model, version).set(overdue)

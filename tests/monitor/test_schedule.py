@@ -173,6 +173,20 @@ async def test_lost_records_page_for_some_hours_although_they_never_come(office:
     assert [n.status for n in office.sink.taken] == ["firing", "resolved"]
 
 
+async def test_where_nobody_sends_labels_none_is_overdue(office: Office) -> None:
+    def overdue(version: str = "2") -> float | None:
+        labels = {"model": MODEL, "version": version}
+        return REGISTRY.get_sample_value("monitor_labels_overdue_share", labels)
+
+    for number in range(3):
+        await office.day(number)
+    assert overdue() is None
+    await office.day(3, right=0.85)
+    for number in range(4, 6):
+        await office.day(number)
+    assert overdue() == 1.0
+
+
 async def test_a_run_on_demand_is_kept_with_its_result(office: Office) -> None:
     await office.day(0)
     run = await office.schedule.on_demand(MODEL, Window(NOW_US // HOUR_US, NOW_US // HOUR_US + 12))
