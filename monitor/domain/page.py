@@ -28,6 +28,13 @@ display:inline-block;width:1.6em;border-top:3px solid;margin:0 .3em 0 1em;vertic
 """
 
 
+_UNPROFILED = (
+    "<p>There is no profile of this version's training data (a version of bare tensors has none), "
+    "so that nothing can be said of drift. Errors and answers without variety are watched by the hour."
+    "</p>"
+)
+
+
 def page(data: Mapping[str, Any], layout: Layout | None, cell: Cell | None) -> str:
     """The page of one model version: ``data`` as ``report`` gives it as JSON, the baseline's
     layout and the window's counts for the distributions."""
@@ -47,6 +54,8 @@ def _head(data: Mapping[str, Any]) -> str:
     sha = data.get("baseline_sha256") or "none"
     why = data.get("unlike_other_days")
     note = f"<p>Not held against the training's days: {escape(why)}.</p>" if why else ""
+    if data["state"] == "NO_BASELINE":
+        note += _UNPROFILED
     return (
         f"<h1>{escape(data['model'])} v{escape(data['version'])}: {escape(data['window_text'])}"
         f'</h1><p class="sub">{data["rows"]:,} predictions · {escape(data["state"])} · baseline '
@@ -154,6 +163,8 @@ _COLUMNS = (
 
 
 def _table(columns: Mapping[str, Mapping[str, Any]]) -> str:
+    if not columns:
+        return ""
     head = "".join(f"<th>{name}</th>" for name, _ in _COLUMNS)
     rows = [
         f"<tr><td>{escape(name)}</td>"
