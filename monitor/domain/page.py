@@ -30,8 +30,8 @@ display:inline-block;width:1.6em;border-top:3px solid;margin:0 .3em 0 1em;vertic
 
 _UNPROFILED = (
     "<p>There is no profile of this version's training data (a version of bare tensors has none), "
-    "so that nothing can be said of drift. Errors and answers without variety are watched by the hour."
-    "</p>"
+    "so that nothing can be said of drift. Errors and answers without variety are watched by the "
+    "hour.</p>"
 )
 
 

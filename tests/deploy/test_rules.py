@@ -81,6 +81,20 @@ def test_an_alert_reaches_the_receiver_of_its_severity(labels: str, receiver: st
     assert result.stdout.strip() == receiver
 
 
+def named(matchers: list[str]) -> set[str]:
+    """The alert names in the matchers of an inhibition."""
+    found = [re.fullmatch(r'alertname=~?"([^"]+)"', matcher) for matcher in matchers]
+    return {name for one in found if one for name in one.group(1).split("|")}
+
+
+def test_inhibitions_name_alerts_that_exist() -> None:
+    config = yaml.safe_load((ROOT / "deploy/alertmanager/alertmanager.yml").read_text())
+    for rule in config["inhibit_rules"]:
+        names = named(rule["source_matchers"]) | named(rule["target_matchers"])
+        ours = {name for name in names if not name.startswith("Leadline_")}
+        assert ours <= set(ALERTS)
+
+
 def test_every_alert_has_a_case_where_it_fires_and_one_where_it_is_silent() -> None:
     told = expectations()
     always = {"Heartbeat"}
