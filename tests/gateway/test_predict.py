@@ -327,22 +327,31 @@ async def ask_within(gateway: Running, key: str, ms: int, content: bytes) -> htt
     return await gateway.http.post("/predict", content=content, headers=headers)
 
 
+async def three_waiting(
+    gateway: Running, key: str, replica: FakeReplica
+) -> list[asyncio.Task[httpx.Response]]:
+    """Asks in flight, after some that took longer behind others than alone."""
+    whole = orjson.dumps(BODY)
+    for replica.delay_s in (0.06, 0.06):
+        assert (await ask_within(gateway, key, 2_000, whole)).status_code == 200
+    replica.delay_s = 0.3
+    await asyncio.gather(*(ask_within(gateway, key, 2_000, whole) for _ in range(2)))
+    waiting = [asyncio.ensure_future(ask_within(gateway, key, 2_000, whole)) for _ in range(3)]
+    await until(lambda: len(replica.asked) == 7)
+    return waiting
+
+
 async def test_what_cannot_be_answered_in_time_is_refused_before_it_is_parsed(
     gateway: Running, key: str, replica: FakeReplica
 ) -> None:
     whole, broken = orjson.dumps(BODY), b'{"model":"delay","instances":[{'
-    for replica.delay_s in (0.06, 0.06):  # what it takes alone
-        assert (await ask_within(gateway, key, 2_000, whole)).status_code == 200
-    replica.delay_s = 0.3  # and behind others
-    await asyncio.gather(*(ask_within(gateway, key, 2_000, whole) for _ in range(2)))
-    waiting = [asyncio.ensure_future(ask_within(gateway, key, 2_000, whole)) for _ in range(3)]
-    await until(lambda: len(replica.asked) == 7)
+    waiting = await three_waiting(gateway, key, replica)
     for content in (whole, broken):
         hasty = await ask_within(gateway, key, 400, content)
         assert (hasty.status_code, hasty.json()["code"]) == (503, "overloaded")
         assert hasty.headers["retry-after"] == "1"
     patient = await ask_within(gateway, key, 2_000, whole)
-    other = await ask_within(gateway, key, 400, whole.replace(b"delay", b"other"))
+    other = await ask_within(gateway, key, 1_000, whole.replace(b"delay", b"other"))
     assert (patient.status_code, other.status_code) == (200, 200)
     assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
     assert len(replica.asked) == 9
@@ -351,12 +360,12 @@ async def test_what_cannot_be_answered_in_time_is_refused_before_it_is_parsed(
 async def test_what_takes_long_on_the_way_and_not_in_the_replica_is_no_queue(
     gateway: Running, key: str, replica: FakeReplica
 ) -> None:
-    whole = orjson.dumps(BODY)
-    replica.delay_s, replica.spent_s = 0.3, 0.001
-    for _ in range(2):
-        assert (await ask_within(gateway, key, 2_000, whole)).status_code == 200
-    several = [ask_within(gateway, key, 450, whole) for _ in range(5)]
-    assert {one.status_code for one in await asyncio.gather(*several)} == {200}
+    replica.spent_s = 0.001
+    waiting = await three_waiting(gateway, key, replica)
+    hasty = await ask_within(gateway, key, 400, orjson.dumps(BODY))
+    assert hasty.status_code != 503
+    assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
+    assert len(replica.asked) == 8
 
 
 async def test_refusals_do_not_fill_the_log(
@@ -376,7 +385,7 @@ async def test_an_idle_gateway_never_refuses(
     replica.delay_s = 0.3
     whole = orjson.dumps(BODY)
     for _ in range(3):  # whatever was learned of slow answers: nothing is ahead of this one
-        assert (await ask_within(gateway, key, 350, whole)).status_code == 200
+        assert (await ask_within(gateway, key, 700, whole)).status_code == 200
 
 
 async def test_without_a_replica_the_answer_is_a_503_at_once(

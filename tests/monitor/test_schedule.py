@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from prometheus_client import Gauge
 
 from kit.clock import FakeClock
 from kit.telemetry import REGISTRY
+from monitor import metrics
 from monitor.adapters.baselines_registry import RegistryBaselines
 from monitor.adapters.database_sqlite import Database
 from monitor.adapters.history_sqlite import SqliteHistory
@@ -135,11 +137,13 @@ async def test_too_few_rows_are_neither_alarm_nor_all_clear(office: Office) -> N
 
 async def test_a_version_that_serves_no_more_is_not_told_of_any_more(office: Office) -> None:
     def told() -> set[str]:
+        gauges = [gauge for gauge in vars(metrics).values() if isinstance(gauge, Gauge)]
         return {
             metric.name
-            for metric in REGISTRY.collect()
+            for gauge in gauges
+            for metric in gauge.collect()
             for sample in metric.samples
-            if sample.labels.get("model") == MODEL and metric.type == "gauge"
+            if sample.labels.get("model") == MODEL
         }
 
     for number in range(3):
