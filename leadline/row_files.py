@@ -1,14 +1,17 @@
 """Rows of a person's files (Parquet, CSV, JSON lines) as Arrow, with instants that have a zone."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import click
 
 
-def read_rows(file: Path) -> Any:
-    """The rows of a file as an Arrow table; a CSV's times need an offset."""
+def read_rows(file: Path, text: Collection[str] = ()) -> Any:
+    """The rows of a file as an Arrow table; a CSV's times need an offset. The columns ``text`` of a
+    CSV are taken as they are written, whatever they look like: 007 is not 7.
+    """
     import pyarrow as pa  # heavy; the command line starts without it
     import pyarrow.csv
     import pyarrow.parquet
@@ -18,7 +21,8 @@ def read_rows(file: Path) -> Any:
         if kind == ".parquet":
             return pa.parquet.read_table(file)
         if kind == ".csv":
-            return _with_instants(pa.csv.read_csv(file))
+            written = pa.csv.ConvertOptions(column_types=dict.fromkeys(text, pa.string()))
+            return _with_ids(_with_instants(pa.csv.read_csv(file, convert_options=written)))
         if kind in (".json", ".jsonl", ".ndjson"):
             # Arrow's own reader takes times for instants of no zone, whatever their offset
             rows = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
@@ -50,6 +54,19 @@ def _with_instants(table: Any) -> Any:
         instants = pa.array(times, pa.timestamp("us", "UTC"))
         table = table.set_column(table.column_names.index(name), name, instants)
     return table
+
+
+def _with_ids(table: Any) -> Any:
+    """An empty cell is no event id: not one that all such rows share, as if one were sent again."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if "event_id" not in table.column_names:
+        return table
+    given = table["event_id"].cast(pa.string())
+    none = pa.nulls(len(table), pa.string())
+    at = table.column_names.index("event_id")
+    return table.set_column(at, "event_id", pc.if_else(pc.equal(given, ""), none, given))
 
 
 def arrow_bytes(table: Any) -> bytes:

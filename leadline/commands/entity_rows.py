@@ -1,4 +1,4 @@
-"""Entity rows and keys, as they are written on a command line."""
+"""Entity rows and keys as they are written on a command line, and which of it is text."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping
@@ -15,6 +15,12 @@ def names_of_text(definitions: Mapping[str, Any]) -> set[str]:
     dtypes = {(name, dtype) for fields in declared for name, dtype in fields.items()}
     others = {name for name, dtype in dtypes if dtype != "string"}
     return {name for name, _ in dtypes} - others
+
+
+def texts_of(source: str, definitions: Mapping[str, Any]) -> set[str]:
+    """The columns of a source's rows that are text."""
+    columns = definitions["sources"].get(source, {}).get("columns", {})
+    return {"event_id"} | {name for name, dtype in columns.items() if dtype == "string"}
 
 
 def entity_row(parts: tuple[str, ...], text: Collection[str] = ()) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rich.progress import Progress
 from rich.table import Column, Table
 
 from leadline.client import Client
-from leadline.commands.entity_rows import entity_row, key_texts, names_of_text
+from leadline.commands.entity_rows import entity_row, key_texts, names_of_text, texts_of
 from leadline.row_files import arrow_bytes, read_rows
 from leadline.state import StateDir, state_option
 
@@ -113,9 +113,9 @@ def push(state: StateDir, source: str, file: Path, wait: bool, as_json: bool) ->
 
     FILE ends in .parquet, .csv, .json or .jsonl.
     """
-    table = read_rows(file)
     total: dict[str, Any] = {"accepted": 0, "duplicates": 0, "quarantined": [], "last_seq": 0}
     with Client.from_state(state, timeout_s=300) as client, Progress(disable=as_json) as progress:
+        table = read_rows(file, texts_of(source, client.get("/v1/features/definitions")))
         task = progress.add_task(f"{source}", total=len(table))
         for at in range(0, len(table), ROWS_PER_REQUEST):
             part = table.slice(at, ROWS_PER_REQUEST)
@@ -276,11 +276,12 @@ def historical(
     if as_of_seq is not None:
         params["as_of_seq"] = as_of_seq
     with Client.from_state(state, timeout_s=300) as client, Progress() as progress:
+        table = read_rows(rows, names_of_text(client.get("/v1/features/definitions")))
         job = client.send(
             "POST",
             "/v1/features/historical",
             params=params,
-            content=arrow_bytes(read_rows(rows)),
+            content=arrow_bytes(table),
             headers={"content-type": ARROW},
         ).json()
         task = progress.add_task(f"{job['rows']} rows", total=1.0)

@@ -24,6 +24,15 @@ def test_rows_are_read_from_every_kind_of_file(tmp_path: Path) -> None:
         assert found["k"].to_pylist() == [1]
 
 
+def test_what_is_text_is_read_as_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("user,event_id,n,flag\n007,1e5,1,true\n12,,2,false\n")
+    found = read_rows(tmp_path / "a.csv", {"user", "event_id", "flag", "elsewhere"})
+    assert found["user"].to_pylist() == ["007", "12"]
+    assert found["event_id"].to_pylist() == ["1e5", None]
+    assert found["flag"].to_pylist() == ["true", "false"]
+    assert found["n"].to_pylist() == [1, 2]
+
+
 def test_a_time_without_a_zone_and_a_torn_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"event_time": "2025-01-01 00:00 o\'clock"}\n')
     (tmp_path / "naive.jsonl").write_text('{"event_time": "20250101T000000"}\n')

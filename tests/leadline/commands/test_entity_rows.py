@@ -3,7 +3,7 @@
 import click
 import pytest
 
-from leadline.commands.entity_rows import entity_row, key_texts, names_of_text
+from leadline.commands.entity_rows import entity_row, key_texts, names_of_text, texts_of
 
 
 def test_an_entity_row_is_json_or_pairs() -> None:
@@ -32,6 +32,13 @@ def test_what_is_defined_as_text_is_text_whatever_it_looks_like() -> None:
     assert entity_row(('{"user_id": 1234}',), text) == {"user_id": 1234}
     twice = {**entities, "shop": {"keys": {"user_id": "int64"}}}
     assert names_of_text({"entities": twice, "on_demand": {}}) == set()
+
+
+def test_the_columns_of_a_source_say_which_are_text() -> None:
+    columns = {"user_id": "string", "amount": "float64"}
+    definitions = {"sources": {"orders": {"columns": columns}}}
+    assert texts_of("orders", definitions) == {"event_id", "user_id"}
+    assert texts_of("no_such", definitions) == {"event_id"}
 
 
 def test_a_key_is_what_was_written() -> None:
