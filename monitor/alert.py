@@ -123,13 +123,15 @@ class TellPeople:
         return error
 
     async def restate(self, board: Board) -> None:
-        """Say again which alerts fire that people were told of."""
+        """Say again which alerts fire that people were told of; not of a version that serves no
+        more, of which nothing was seen for days."""
         alerts = await self._offload(self._verdicts.read_alerts)
         now_us = self._clock.now_us()
         standing = [
             describe(alert, now_us)
             for alert in alerts
-            if alert.told and alert.firing and not (alert.silenced(now_us) or alert.inhibited_by)
+            if alert.told and alert.firing and alert.data != "STALE"
+            if not (alert.silenced(now_us) or alert.inhibited_by)
         ]
         if not standing:
             return

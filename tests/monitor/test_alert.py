@@ -73,6 +73,22 @@ async def test_a_board_hears_nothing_of_tickets_beyond_the_days_budget(office: O
     assert board.said == [[subjects[0].fingerprint]]
 
 
+async def test_a_board_hears_no_more_of_what_nothing_was_seen_of_for_days(office: Office) -> None:
+    board, now_us = FakeBoard(), office.clock.now_us()
+    subject = Subject("retired", "stuck", "1")
+    for days, seen in (
+        (0, [Sighting(subject, "page", 2.0, "", now_us, HOUR_US)]),
+        (2, []),
+        (3, []),
+    ):
+        with office.verdicts.transaction():
+            office.alert.take(seen, now_us + days * DAY_US)
+        await office.alert.restate(board)
+    assert board.said == [[subject.fingerprint], [subject.fingerprint]]
+    (listed,) = await office.alert.listed("retired", everything=False)
+    assert listed["state"] == "STALE"
+
+
 async def test_an_acknowledged_alert_is_shown_as_such(office: Office) -> None:
     batch = office.producer.batch(300, NOW_US + 60_000_000)
     office.producer.send(replace(batch, score=np.full(300, 0.25)))
