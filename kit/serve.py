@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import resource
 import socket
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -42,6 +44,14 @@ class _DrainingServer(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
+def use_all_files() -> None:
+    """Raise the limit of open files to what the system allows: containers and shells begin at
+    1,024, and a process without one left accepts nobody, silently."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # macOS: "unlimited" is more than it lets a process have
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def run(app: FastAPI, settings: ServiceSettings, **options: Any) -> None:
     """Serve ``app`` until SIGTERM or SIGINT; ``options`` are uvicorn's (the gateway's protocol)."""
     config = uvicorn.Config(
@@ -63,6 +73,7 @@ def run(app: FastAPI, settings: ServiceSettings, **options: Any) -> None:
             **options,
         },
     )
+    use_all_files()
     server = _DrainingServer(config, app)
     sockets = None
     if settings.listen_fd is not None:
