@@ -106,7 +106,8 @@ def _add_changes(
         once: IdempotencyKey,
         dry_run: DryRun = False,
     ) -> dict[str, Any]:
-        """Change the version's state. Needs ``registry:promote``; a refusal is logged."""
+        """Change the version's state; ``archived`` retires the one in production, and nothing of
+        the model answers then. Needs ``registry:promote``; a refusal is logged."""
         answer = await promote(
             model, version, body.to, body.reason, caller, expected, once=once, dry_run=dry_run
         )

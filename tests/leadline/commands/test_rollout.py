@@ -23,7 +23,7 @@ from registry.settings import RegistrySettings
 from tests.gateway.running import TOKEN, make_key, running_gateway
 from tests.leadline.fake_gateway import fake_gateway
 from tests.polling import until
-from tests.registry.conftest import doubling_model, manifest_of, promote, publish
+from tests.registry.conftest import doubling_model, manifest_of, onnx_from, promote, publish
 from tests.registry.scenes import report
 
 
@@ -92,6 +92,11 @@ async def test_models_are_listed_and_compared(registry: httpx.AsyncClient, tmp_p
     assert json.loads(said)["models"][0]["production"] == "1"
     _, said = await leadline(tmp_path, "models", "diff", "delay", "1", "2", "--json")
     assert "files[model.onnx].sha256" in json.loads(said)
+    wide = onnx_from(doubling_model())
+    wide.graph.input[0].type.tensor_type.shape.dim[1].ClearField("dim_value")
+    await publish(registry, files={"model.onnx": wide.SerializeToString()})
+    _, said = await leadline(tmp_path, "models", "diff", "delay", "1", "3", "--json")
+    assert json.loads(said)["graph.inputs[input].shape"] == [[-1, 1], [-1, -1]]
     _, said = await leadline(tmp_path, "models", "diff", "delay", "1", "2")
     assert "files[model.onnx]" in said
 
