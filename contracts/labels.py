@@ -2,29 +2,28 @@
 
 from typing import Annotated, Any
 
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
+from pydantic_core import CoreSchema, core_schema
+
+from contracts.instants import Instant
 
 TEXT_CHARACTERS_MAX = 256
 Text = Annotated[str, Field(min_length=1, max_length=TEXT_CHARACTERS_MAX)]
 
 
-def _truth(value: Any, handler: ValidatorFunctionWrapHandler) -> float | bool | str:
+class _OneError:
     """What is none of the three is one error at its place, not three at places that are not."""
-    try:
-        truth: float | bool | str = handler(value)
-    except ValidationError:
-        detail = f"a number, true, false or a text of 1 to {TEXT_CHARACTERS_MAX} characters"
-        raise ValueError(detail) from None
-    return truth
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.custom_error_schema(
+            handler(source),
+            custom_error_type="label_type",
+            custom_error_message=(
+                f"a number, true, false or a text of 1 to {TEXT_CHARACTERS_MAX} characters"
+            ),
+        )
 
 
 class _Strict(BaseModel):
@@ -42,9 +41,9 @@ class LabelIn(_Strict):
     request_id: Text | None = None
     row: int = Field(default=0, ge=0, le=9_999)
     unit: Text | None = None
-    predicted_at: AwareDatetime | None = Field(default=None, strict=False)
-    label: Annotated[float | bool | Text, WrapValidator(_truth)]
-    event_time: AwareDatetime = Field(strict=False)
+    predicted_at: Instant | None = None
+    label: Annotated[float | bool | Text, _OneError()]
+    event_time: Instant
 
     @model_validator(mode="after")
     def _is_named(self) -> "LabelIn":
@@ -69,7 +68,7 @@ class EventIn(_Strict):
     row: int = Field(default=0, ge=0, le=9_999)
     unit: Text | None = None
     event_id: Text
-    event_time: AwareDatetime = Field(strict=False)
+    event_time: Instant
 
 
 class EventsIn(_Strict):

@@ -6,10 +6,11 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contracts.evidence import Evidence, EvidenceQuery
 from contracts.identity import Caller
+from contracts.instants import Instant
 from contracts.labels import EventsIn, LabelsIn
 from contracts.problems import ProblemCode
 from contracts.profile import BaselineProfile
@@ -31,7 +32,7 @@ from monitor.weigh import Weigh
 Operator = Annotated[Caller, needs("monitor:write")]
 WRITE = Depends(require("monitor:write"))
 READ, LABEL = Depends(require("monitor:read")), Depends(require("labels:write"))
-When = Annotated[AwareDatetime | None, Query()]
+When = Annotated[Instant | None, Query()]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -79,7 +80,7 @@ def judge_routes(judge: Judge, clock: Clock) -> APIRouter:
         version: str | None = None,
         segment: str = "",
         hours: Annotated[int, Query(ge=1, le=24 * WINDOW_DAYS_MAX)] = 24,
-        from_: Annotated[AwareDatetime | None, Query(alias="from")] = None,
+        from_: Annotated[Instant | None, Query(alias="from")] = None,
         until: When = None,
     ) -> dict[str, Any]:
         """Every column of every served version against its training baseline."""
@@ -92,7 +93,7 @@ def judge_routes(judge: Judge, clock: Clock) -> APIRouter:
         version: str | None = None,
         segment: str = "",
         hours: Annotated[int, Query(ge=1, le=24 * WINDOW_DAYS_MAX)] = 24 * 7,
-        from_: Annotated[AwareDatetime | None, Query(alias="from")] = None,
+        from_: Annotated[Instant | None, Query(alias="from")] = None,
         until: When = None,
     ) -> dict[str, Any]:
         """Predictions of the window against the labels that have come."""
@@ -148,7 +149,7 @@ class Silence(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    until: AwareDatetime
+    until: Instant
     reason: Annotated[str, Field(min_length=1, max_length=500)]
 
 
@@ -185,7 +186,7 @@ def run_routes(
     async def run_now(
         model: str,
         hours: Annotated[int, Query(ge=1, le=24 * WINDOW_DAYS_MAX)] = 24,
-        from_: Annotated[AwareDatetime | None, Query(alias="from")] = None,
+        from_: Annotated[Instant | None, Query(alias="from")] = None,
         until: When = None,
     ) -> dict[str, Any]:
         """Begin a run of any window; ask for it until its state is done."""

@@ -77,6 +77,8 @@ def _names(frame: Any) -> list[str]:
     for attribute in ("column_names", "columns"):
         if hasattr(frame, attribute):
             return list(getattr(frame, attribute))
+    if not isinstance(frame, Mapping):
+        raise ValueError("these are no rows: give a data frame or {name: values}")
     return list(frame)
 
 

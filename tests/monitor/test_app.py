@@ -161,10 +161,17 @@ async def test_labels_that_are_no_labels_are_refused_with_pointers(
     for wrong in wrongs:
         body = {"labels": [{**label, "request_id": "a", "label": wrong}]}
         answer = await client.post("/v1/labels", json=body)
-        assert answer.json()["errors"] == [{"pointer": "/labels/0/label", "code": "value-error"}]
+        assert answer.json()["errors"] == [{"pointer": "/labels/0/label", "code": "label-type"}]
         assert "a number, true, false or a text" in answer.json()["detail"]
     empty = await client.post("/v1/labels", json={"labels": []})
     assert empty.status_code == 422
+    for instant in ("20131202", 1385960400):
+        body = {"labels": [{**label, "request_id": "a", "event_time": instant}]}
+        answer = await client.post("/v1/labels", json=body)
+        assert answer.json()["errors"] == [
+            {"pointer": "/labels/0/event_time", "code": "instant-type"}
+        ]
+        assert (await client.get(f"/v1/drift/{MODEL}?from={instant}")).status_code == 422
     none = await client.post("/v1/labels", json={"labels": {}})
     assert "/labels (input should be a valid array)" in none.json()["detail"]
 

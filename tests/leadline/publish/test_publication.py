@@ -169,6 +169,7 @@ def test_a_bundle_is_written_as_files(bundle: Bundle, tmp_path: Any) -> None:
         ({"training": None}, r"training is a TrainingMetadata\("),
         ({"inputs": ()}, "inputs is empty"),
         ({"sample": None}, "sample: there is none"),
+        ({"validation": 5}, "validation: these are no rows"),
         ({"sample_labels": [1, 0]}, r"sample_labels: 1500 rows, but the shape is \(2,\)"),
         ({"validation_event_us": ["2013"] * 500}, "validation_event_us: not int µs UTC"),
         ({"post_processing": PostProcessing(labels=("a", "a"))}, "have the same name"),
