@@ -1,6 +1,7 @@
 """Problems as exceptions and as bodies (RFC 9457)."""
 
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from typing import Any, get_args
 
 import orjson
@@ -12,6 +13,8 @@ from contracts.problems import PROBLEM_MEDIA_TYPE, ProblemCode
 ERRORS_MAX = 20
 """No more single errors are listed in one body."""
 WANTED_CHARACTERS_MAX = 120
+NAME_CHARACTERS_MAX = 64
+"""Longer names of members are not repeated."""
 _TOLD = frozenset(
     {
         "missing", "extra_forbidden", "string_type", "string_too_short", "string_too_long",
@@ -100,10 +103,7 @@ def invalid_input(errors: Iterable[Any]) -> Problem:
         detail = "Send the body as JSON, and say so: Content-Type: application/json."
         return Problem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, detail)
     listed = [
-        {
-            "pointer": "".join(f"/{part}" for part in error["loc"][1:]),
-            "code": str(error["type"]).replace("_", "-"),
-        }
+        {"pointer": _pointer(error["loc"][1:]), "code": str(error["type"]).replace("_", "-")}
         for error in errors
     ]
     if any(error["code"] == "json-invalid" for error in listed):
@@ -121,6 +121,12 @@ def unfit(refused: ValidationError, *place: str) -> Problem:
     """The problem for a body that pydantic refused, or for the part of it at ``place``."""
     errors = refused.errors(include_input=False, include_url=False, include_context=False)
     return invalid_input([{**one, "loc": ("body", *place, *one["loc"])} for one in errors])
+
+
+def _pointer(place: Iterable[object]) -> str:
+    """RFC 6901, as far as the names on the way are short: members are the caller's to name."""
+    named = takewhile(lambda part: len(part) <= NAME_CHARACTERS_MAX, map(str, place))
+    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in named)
 
 
 def _follows_from(error: Mapping[str, Any], errors: list[Mapping[str, Any]]) -> bool:
