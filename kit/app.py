@@ -27,7 +27,7 @@ from kit.parameters import refuse_unknown_parameters
 from kit.problems import Problem, invalid_input, no_such_path
 from kit.settings import ServiceSettings
 from kit.tasks import TaskOwner
-from kit.telemetry import LoopWatchdog, exposition
+from kit.telemetry import LoopWatchdog, exposition, watch_disk
 
 _log = get_logger(__name__)
 
@@ -61,6 +61,7 @@ def create_app(
     the place to answer whoever waits on purpose (long polls).
     """
     watchdog = LoopWatchdog()
+    watch_disk(settings.state_dir.absolute())
     draining = Draining(on_drain)
 
     @asynccontextmanager

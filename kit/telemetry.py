@@ -1,7 +1,10 @@
-"""Prometheus instruments, and the two vital signs that every process exports."""
+"""Prometheus instruments, and the vital signs that every process exports."""
 
 import asyncio
+import math
+import os
 import time
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -22,6 +25,28 @@ LOOP_LAG = Gauge(
     "How late the event loop woke a sleeper, last seen.",
     registry=REGISTRY,
 )
+
+
+DISK_FREE = Gauge(
+    "state_disk_free_share",
+    "Free share of the disk on which the process keeps its state, 0 to 1.",
+    registry=REGISTRY,
+)
+
+
+def watch_disk(folder: Path) -> None:
+    """Export how full the disk of ``folder`` is, as it is when it is asked for."""
+    DISK_FREE.set_function(lambda: free_share(folder))
+
+
+def free_share(folder: Path) -> float:
+    """What is left for us of the disk that ``folder`` is on, or will be when it is made; NaN where
+    the system does not say."""
+    try:
+        disk = os.statvfs(next(one for one in (folder, *folder.parents) if one.exists()))
+    except (OSError, StopIteration):
+        return math.nan
+    return disk.f_bavail / disk.f_blocks if disk.f_blocks else math.nan
 
 
 def exposition() -> tuple[bytes, str]:
