@@ -5,12 +5,14 @@ from typing import Any
 
 import httpx
 
-from leadline.client import Client
+from leadline.client import Client, ProblemError
+from leadline.demo.sample import SAMPLE_INSTANCE
 from leadline.state import StateDir
 from tests.docs.pages import ROOT, blocks
 from tests.platform.test_readme import shell
+from tests.polling import until
 
-PREDICT, OPERATE = ROOT / "docs/predict.md", ROOT / "docs/operate.md"
+PREDICT, OPERATE, DEMO = (ROOT / f"docs/{page}.md" for page in ("predict", "operate", "demo"))
 
 
 def test_the_prediction_and_its_label(demo_user: Client) -> None:
@@ -45,6 +47,24 @@ def test_tritons_client_asks_as_the_page_says(platform: StateDir) -> None:
     }
     exec(compile(source, str(PREDICT), "exec"), given)  # noqa: S102 - our own page
     assert given["answer"].as_numpy("probabilities").shape == (1, 2)
+
+
+async def test_what_the_demos_page_asks_meanwhile_is_answered(
+    platform: StateDir, demo_user: Client
+) -> None:
+    def seen() -> bool:
+        try:
+            return bool(demo_user.get("/v1/drift/delay")["versions"])
+        except ProblemError:
+            return False
+
+    demo_user.predict("delay", [SAMPLE_INSTANCE])
+    await until(seen)
+    (script,) = blocks(DEMO, "sh")
+    said = shell(platform, script)
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.count('"model":"delay"') == 2
+    assert "NOT READY" not in said.stdout
 
 
 def test_the_key_that_an_operator_makes(platform: StateDir) -> None:
