@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts.identity import REQUEST_ID_HEADER
 from contracts.problems import PROBLEM_MEDIA_TYPE, ProblemCode
+from kit.disk import disk_refuses
 from kit.identity import caller_of
 from kit.json_bodies import JsonBodies
 from kit.lean import LeanRoutes, lean_answers, problem_response
@@ -268,4 +269,8 @@ def _methods_of(routes: list[BaseRoute], request: Request) -> str:
 
 def _our_fault(request: Request, error: Exception) -> Response:
     _log.error("request_failed", path=request.url.path, exc_info=error)
-    return problem_response(request, Problem(ProblemCode.INTERNAL, "This is our fault; see logs."))
+    problem = Problem(ProblemCode.INTERNAL, "This is our fault; see logs.")
+    if disk_refuses(error):
+        detail = "The disk of this service takes nothing more; try again when there is room."
+        problem = Problem(ProblemCode.DEPENDENCY_UNAVAILABLE, detail, retry_after_s=10)
+    return problem_response(request, problem)

@@ -1,6 +1,8 @@
 """What every service answers, whatever it does."""
 
+import errno
 import gzip
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
@@ -37,6 +39,19 @@ router = APIRouter()
 @router.get("/fails")
 async def fails() -> None:
     raise ZeroDivisionError("secret detail")
+
+
+@router.get("/full/{kind}")
+async def full(kind: str) -> None:
+    if kind == "file":
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with sqlite3.connect(":memory:") as database:
+        database.execute("PRAGMA max_page_count=1")
+        try:
+            database.execute("CREATE TABLE t (x)")
+            database.execute("INSERT INTO t VALUES (zeroblob(100000))")
+        except sqlite3.OperationalError as error:
+            raise RuntimeError("as SQLAlchemy says it") from error
 
 
 @router.get("/refuses")
@@ -110,6 +125,17 @@ async def test_our_own_fault_tells_nothing(client: httpx.AsyncClient) -> None:
     assert answer.status_code == 500
     assert answer.json()["code"] == "internal"
     assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize("kind", ["file", "database"])
+async def test_a_full_disk_asks_the_caller_to_come_again(
+    client: httpx.AsyncClient, kind: str
+) -> None:
+    answer = await client.get(f"/full/{kind}", headers=TOKEN)
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "10"
+    assert (answer.json()["code"], answer.json()["retryable"]) == ("dependency-unavailable", True)
+    assert "disk" in answer.json()["detail"]
 
 
 async def test_without_the_service_token_nobody_is_anybody(client: httpx.AsyncClient) -> None:
