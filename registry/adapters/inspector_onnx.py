@@ -14,7 +14,7 @@ from contracts.manifest import Manifest
 from contracts.profile import BaselineProfile
 from contracts.tensor_types import SERVED, unserved
 from registry.adapters.face_onnx import UnsoundGraph, face_of
-from registry.domain.signature import FREE, Signature, Tensor
+from registry.domain.signature import FREE, Signature, Tensor, misfits
 from registry.ports import Inspection, StagedFile
 
 TEXT_BYTES_MAX = 64 * 1024 * 1024
@@ -108,8 +108,10 @@ def _graph(manifest: Manifest, file: StagedFile) -> Inspection:
         return Inspection([str(unsound)])
     if file.entry.path != "model.onnx":
         return Inspection([])
-    faults = [*unserved(face), *_signature_faults(manifest, face)]
-    return Inspection(faults, None if faults else _signature(face))
+    if faults := list(unserved(face)):
+        return Inspection(faults)
+    signature = _signature(face)
+    return Inspection(list(misfits(manifest, signature)), signature)
 
 
 def _signature(face: Any) -> Signature:  # onnx.ModelProto
@@ -123,23 +125,6 @@ def _tensor(value: Any) -> Tensor:  # onnx.ValueInfoProto
     sizes = (d.dim_value if d.HasField("dim_value") else FREE for d in kind.shape.dim)
     shape = tuple(sizes) if kind.HasField("shape") else None
     return Tensor(name=value.name, datatype=_DATATYPES[kind.elem_type], shape=shape)
-
-
-def _signature_faults(manifest: Manifest, face: Any) -> Iterator[str]:  # onnx.ModelProto
-    inputs = {value.name for value in face.graph.input}
-    outputs = {value.name for value in face.graph.output}
-    tensors = manifest.tensors
-    for name in (tensors.probability, tensors.value):
-        if name is not None and name not in outputs:
-            yield f"has no output {name}; it has {', '.join(sorted(outputs))}"
-    if tensors.layout == "raw":
-        return
-    wanted = {tensors.input} if tensors.layout == "matrix" else {c.name for c in manifest.inputs}
-    if inputs != wanted:
-        yield (
-            f"takes {', '.join(sorted(inputs))}, "
-            f"but the manifest describes {', '.join(sorted(wanted))}"
-        )
 
 
 _TAKEN = frozenset({".onnx", ".json", ".md", ".txt"})

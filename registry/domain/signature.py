@@ -1,10 +1,17 @@
-"""What a version's graph takes and gives, and whether callers of one can call another."""
+"""What a version's graph takes and gives: whether that is what its manifest says, and whether
+callers of one can call another."""
 
 from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
+from contracts.manifest import Manifest
+
 FREE = -1
+_DATATYPES = {
+    "float32": "FP32", "float64": "FP64", "int64": "INT64", "int32": "INT32", "bool": "BOOL",
+    "string": "BYTES",
+}  # fmt: skip
 
 
 class Tensor(BaseModel):
@@ -36,6 +43,39 @@ class Signature(BaseModel):
         """How many numbers of a row an output [rows, numbers] holds; 0 where that is unknown."""
         shapes = [one.shape for one in self.outputs if one.name == output]
         return max([0, *(shape[1] for shape in shapes if shape is not None and len(shape) == 2)])
+
+
+def misfits(manifest: Manifest, signature: Signature) -> Iterator[str]:
+    """Where the graph is not what the manifest says of it; every call would fail, or mislead."""
+    outputs = {one.name for one in signature.outputs}
+    tensors = manifest.tensors
+    for name in (tensors.probability, tensors.value):
+        if name is not None and name not in outputs:
+            yield f"has no output {name}; it has {', '.join(sorted(outputs))}"
+    if tensors.layout != "raw":
+        yield from _unfed(manifest, {one.name: one for one in signature.inputs})
+    labels, width = manifest.post_processing.labels, signature.width(tensors.probability)
+    if labels and width and len(labels) != max(width, 2):
+        yield f"tells {max(width, 2)} classes apart, and the manifest names {len(labels)}"
+
+
+def _unfed(manifest: Manifest, taken: dict[str, Tensor]) -> Iterator[str]:
+    """What a replica would feed, as ``contracts.manifest.Tensors`` lays it out, against what the
+    graph takes; the first axis is the rows'."""
+    if manifest.tensors.layout == "matrix":
+        fed = {manifest.tensors.input: ("FP32", len(manifest.inputs))}
+    else:
+        fed = {column.name: (_DATATYPES[column.dtype], 1) for column in manifest.inputs}
+    if fed.keys() != taken.keys():
+        names, described = (", ".join(sorted(some)) for some in (taken, fed))
+        yield f"takes {names}, but the manifest describes {described}"
+        return
+    for name, (datatype, width) in fed.items():
+        place = taken[name]
+        fits = place.shape is None or (len(place.shape) == 2 and place.shape[1] in (FREE, width))
+        if place.datatype != datatype or not fits:
+            told = Tensor(name=name, datatype=datatype, shape=(FREE, width))
+            yield f"takes {name} as {place.kind}, but the manifest describes {told.kind}"
 
 
 def broken(before: Signature, after: Signature) -> list[str]:

@@ -3,6 +3,7 @@
 import asyncio
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import httpx
 import onnx
@@ -161,6 +162,65 @@ async def test_a_graph_that_takes_other_inputs_than_the_manifest_says_is_refused
     answer = await publish(client, manifest=manifest_of(tensors=tensors))
     assert answer.status_code == 422
     assert "takes input, but the manifest describes x" in answer.json()["detail"]
+
+
+def _columns(*dtypes: str) -> list[dict[str, str]]:
+    names = ["x", "y", "z"]
+    return [
+        {"name": name, "dtype": dtype, "source": f"request:{name}"}
+        for name, dtype in zip(names, dtypes, strict=False)
+    ]
+
+
+def _taking(kind: int, *shape: int | None) -> bytes:
+    """Gives what it takes."""
+    model = onnx_from(doubling_model())
+    model.graph.input[0].CopyFrom(onnx.helper.make_tensor_value_info("input", kind, shape))
+    model.graph.node[0].CopyFrom(onnx.helper.make_node("Cast", ["input"], ["value"], to=1))
+    return bytes(model.SerializeToString())
+
+
+def _in_columns(*dtypes: str) -> dict[str, Any]:
+    columns = [{**one, "name": "input"} for one in _columns(*dtypes)]
+    return {"inputs": columns, "tensors": {"layout": "columns", "value": "value"}}
+
+
+@pytest.mark.parametrize(
+    ("graph", "changes", "said"),
+    [
+        (_taking(TensorProto.FLOAT, None, 2), {},
+         "takes input as FP32 [-1, 2], but the manifest describes FP32 [-1, 1]"),
+        (_taking(TensorProto.FLOAT, None, 1), {"inputs": _columns("float32", "float32"),
+         "request_fields": {"x": "float32", "y": "float32"}},
+         "takes input as FP32 [-1, 1], but the manifest describes FP32 [-1, 2]"),
+        (_taking(TensorProto.DOUBLE, None, 1), {}, "takes input as FP64 [-1, 1], but"),
+        (_taking(TensorProto.FLOAT, None), {}, "takes input as FP32 [-1], but"),
+        (_taking(TensorProto.FLOAT, None, None), {}, None),
+        (_taking(TensorProto.FLOAT, 1, 1), {}, None),
+        (_taking(TensorProto.INT64, None, 1), _in_columns("int64"), None),
+        (_taking(TensorProto.INT64, None, 1), _in_columns("float32"), "takes input as INT64 [-1"),
+    ],
+)  # fmt: skip
+async def test_a_graph_that_could_not_be_fed_as_the_manifest_says_is_refused(
+    client: httpx.AsyncClient, graph: bytes, changes: dict[str, Any], said: str | None
+) -> None:
+    answer = await publish(client, files={"model.onnx": graph}, manifest=manifest_of(**changes))
+    assert answer.status_code == (201 if said is None else 422), answer.text
+    assert said is None or said in answer.json()["detail"]
+
+
+async def test_names_of_classes_are_as_many_as_the_graph_tells_apart(
+    client: httpx.AsyncClient,
+) -> None:
+    told: dict[str, Any] = {
+        "task": "classification",
+        "tensors": {"layout": "matrix", "probability": "value"},
+    }
+    for names, status in ((("no", "yes"), 201), (("a", "b", "c"), 422)):
+        manifest = manifest_of(**told, post_processing={"labels": names})
+        answer = await publish(client, manifest=manifest)
+        assert answer.status_code == status, answer.text
+    assert "tells 2 classes apart, and the manifest names 3" in answer.json()["detail"]
 
 
 async def test_an_input_that_nothing_fills_is_refused(client: httpx.AsyncClient) -> None:
