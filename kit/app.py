@@ -62,7 +62,7 @@ def create_app(
     the place to answer whoever waits on purpose (long polls).
     """
     watchdog = LoopWatchdog()
-    watch_disk(settings.state_dir.absolute())
+    watch_disk(settings.state_dir.absolute() / name)
     draining = Draining(on_drain)
 
     @asynccontextmanager
