@@ -86,7 +86,7 @@ def diff(state: StateDir, model: str, old: str, new: str, as_json: bool) -> None
     """What differs between two versions: their manifests, what their graphs take and give."""
     with Client.from_state(state) as client:
         pages = [client.get(f"/v1/models/{model}/versions/{version}") for version in (old, new)]
-    before, after = (flat(page["manifest"] | {"graph": page["signature"]}) for page in pages)
+    before, after = (flat(page["manifest"] | _graph(page["signature"])) for page in pages)
     changed = {
         name: (before.get(name), after.get(name))
         for name in sorted(before.keys() | after.keys())
@@ -204,6 +204,15 @@ def rollback(state: StateDir, model: str, reason: str, dry_run: bool, as_json: b
         )
     said = f"{answer['id']} is taken back; version {answer['baseline']} answers."
     click.echo(json.dumps(answer, indent=2) if as_json or dry_run else said)
+
+
+def _graph(signature: dict[str, Any] | None) -> dict[str, Any]:
+    """A line a tensor: ``graph.inputs.x``, ``FP32 [-1, 4]``; the rest of it the manifest says."""
+    return {
+        f"graph.{role}.{one['name']}": f"{one['datatype']} {one['shape']}"
+        for role, tensors in (signature or {}).items()
+        for one in tensors
+    }
 
 
 def flat(value: Any, name: str = "") -> dict[str, Any]:
