@@ -83,7 +83,10 @@ def show(state: StateDir, model: str, version: str | None, as_json: bool) -> Non
 @click.argument("new")
 @as_json_option
 def diff(state: StateDir, model: str, old: str, new: str, as_json: bool) -> None:
-    """What differs between two versions: their manifests, what their graphs take and give."""
+    """What differs between two versions.
+
+    In their manifests, and in what their graphs take and give.
+    """
     with Client.from_state(state) as client:
         pages = [client.get(f"/v1/models/{model}/versions/{version}") for version in (old, new)]
     before, after = (flat(page["manifest"] | _graph(page["signature"])) for page in pages)
