@@ -146,10 +146,16 @@ def eyes(rehearsal: tuple[Rehearsal, str], admin: httpx.Client) -> Iterator[http
     with httpx.Client(base_url=compose.url("prometheus"), trust_env=False, timeout=30) as client:
         asked_until_well(client, "GET", "/-/ready")
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not query(client, "rate(gateway_rows_total[5s]) > 0"):
+        while time.monotonic() < deadline and not seen_in_both(client):
             admin.post("/predict", json=body)
             time.sleep(0.2)
         yield client
+
+
+def seen_in_both(client: httpx.Client) -> bool:
+    """Both were scraped often enough for a rate; they are not scraped at the same moment."""
+    rows = ("gateway_rows_total", "inference_rows_total")
+    return all(query(client, f"rate({name}[5s]) > 0") for name in rows)
 
 
 def query(client: httpx.Client, promql: str) -> list[Any]:
