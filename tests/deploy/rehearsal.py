@@ -168,7 +168,9 @@ class Rehearsal:
         config.write_text(yaml.safe_dump(self._scraped_here()))
         heard = f"--web.listen-address=127.0.0.1:{self.ports['prometheus:9090']}"
         command = [prometheus, f"--config.file={config}", heard]
-        self.spawn("prometheus", [*command, f"--storage.tsdb.path={self.folder / 'tsdb'}"], {})
+        # What fires before Alertmanager is found is sent again at once, not in a minute.
+        command += [f"--storage.tsdb.path={self.folder / 'tsdb'}", "--rules.alert.resend-delay=1s"]
+        self.spawn("prometheus", command, {})
 
     def _scraped_here(self) -> dict[str, Any]:
         config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
