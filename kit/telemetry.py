@@ -46,7 +46,8 @@ def free_share(folder: Path) -> float:
         disk = os.statvfs(next(one for one in (folder, *folder.parents) if one.exists()))
     except (OSError, StopIteration):
         return math.nan
-    return disk.f_bavail / disk.f_blocks if disk.f_blocks else math.nan
+    room = disk.f_blocks - disk.f_bfree + disk.f_bavail  # as df: without what is kept for root
+    return disk.f_bavail / room if room else math.nan
 
 
 def exposition() -> tuple[bytes, str]:
