@@ -4,7 +4,7 @@ import errno
 import gzip
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Annotated
 
 import httpx
@@ -45,7 +45,7 @@ async def fails() -> None:
 async def full(kind: str) -> None:
     if kind == "file":
         raise OSError(errno.ENOSPC, "No space left on device")
-    with sqlite3.connect(":memory:") as database:
+    with closing(sqlite3.connect(":memory:")) as database, database:
         database.execute("PRAGMA max_page_count=1")
         try:
             database.execute("CREATE TABLE t (x)")

@@ -1,6 +1,7 @@
 """What somebody does to the log in its database, behind the registry's back, shows."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -40,7 +41,7 @@ async def test_tampering_with_the_database_shows_where_it_happened(
     await promote(client, "1", "production")
     assert (await client.get("/v1/audit/verify")).json()["intact"] is True
     assert REGISTRY.get_sample_value("registry_audit_broken") == 0
-    with sqlite3.connect(tmp_path / "registry" / "registry.db") as database:
+    with closing(sqlite3.connect(tmp_path / "registry" / "registry.db")) as database, database:
         database.executescript(statement)
     found = (await client.get("/v1/audit/verify")).json()
     assert (found["intact"], found["broken_at"]) == (False, seq)
@@ -52,7 +53,7 @@ async def test_an_unreadable_entry_is_named_and_not_shown_as_a_failure_of_ours(
     client: httpx.AsyncClient, tmp_path: Path, path: str
 ) -> None:
     await publish(client)
-    with sqlite3.connect(tmp_path / "registry" / "registry.db") as database:
+    with closing(sqlite3.connect(tmp_path / "registry" / "registry.db")) as database, database:
         database.execute("UPDATE audit SET document = 'nonsense'")
     answer = await client.get(path)
     assert (answer.status_code, answer.json()["broken_at"]) == (409, 1)
@@ -72,7 +73,7 @@ async def test_a_registry_finds_out_by_itself(tmp_path: Path, fake_clock: FakeCl
     async with running(build(settings_for(tmp_path), fake_clock)) as client:
         await publish(client)
         await client.get("/v1/audit/verify")
-    with sqlite3.connect(tmp_path / "registry" / "registry.db") as database:
+    with closing(sqlite3.connect(tmp_path / "registry" / "registry.db")) as database, database:
         database.execute("UPDATE audit SET model = 'other'")
 
     async def told() -> bool:

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import httpx
@@ -203,7 +203,7 @@ async def test_the_audit_log_is_verified_here_and_a_change_shows(
     code, said = await leadline(tmp_path, "audit", "verify", "--file", str(export), "--head", head)
     assert code == 1
     assert "the log ends here" in said
-    with sqlite3.connect(tmp_path / "registry" / "registry.db") as database:
+    with closing(sqlite3.connect(tmp_path / "registry" / "registry.db")) as database, database:
         database.execute("UPDATE audit SET document = replace(document, 'platform', 'nobody')")
     code, said = await leadline(tmp_path, "audit", "verify")
     assert code == 1
@@ -211,7 +211,7 @@ async def test_the_audit_log_is_verified_here_and_a_change_shows(
     export.write_bytes(b"\xff\xfe this is no entry\n")
     code, said = await leadline(tmp_path, "audit", "verify", "--file", str(export))
     assert (code, said.strip()) == (1, "BROKEN: entry 1: cannot be read.")
-    with sqlite3.connect(tmp_path / "registry" / "registry.db") as database:
+    with closing(sqlite3.connect(tmp_path / "registry" / "registry.db")) as database, database:
         database.execute("UPDATE audit SET document = 'nonsense' WHERE seq = 2")
     code, said = await leadline(tmp_path, "audit", "verify")
     assert (code, said.strip()) == (1, "BROKEN: entry 2: cannot be read.")

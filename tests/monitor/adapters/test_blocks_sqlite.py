@@ -2,8 +2,11 @@
 
 import math
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,6 +44,12 @@ def opened() -> sqlite3.Connection:
     return connection
 
 
+@pytest.fixture
+def writer() -> Iterator[sqlite3.Connection]:
+    with closing(opened()) as connection:
+        yield connection
+
+
 NAMES = st.tuples(st.integers(0, 5), st.integers(0, 6))
 SERVED = st.tuples(NAMES, st.integers(0, 1))
 BATCHES = st.lists(
@@ -53,45 +62,43 @@ BATCHES = st.lists(
 def test_each_row_is_known_once_and_labelled_by_its_name(
     batches: list[tuple[int, list[tuple[Name, int]]]], labels: dict[Name, int]
 ) -> None:
-    writer = opened()
-    known: list[tuple[int, Name]] = []
-    for lane, rows in batches:
-        names = [name for name, _ in rows]
-        block = block_of(names, [hour * HOUR_US + i for i, (_, hour) in enumerate(rows)])
-        fresh, _ = index.enter(writer, lane, block)
-        known += [(lane, name) for name, new in zip(names, fresh.tolist(), strict=True) if new]
-    assert len(set(known)) == len(known)
-    assert set(known) == {(lane, name) for lane, rows in batches for name, _ in rows}
-    for name, label in labels.items():
-        found = index.label_key(writer, MODEL, key_of(name), label, 7)
-        assert found == any(name == other for lane, other in known if lane < OTHER)
-    stack = index.select(writer, "b.id > ?", (0,))
-    stored = list(zip(stack.lane.tolist(), stack.records["key"].tolist(), strict=True))
-    assert sorted(stored) == sorted((lane, key_of(name)) for lane, name in known)
-    by_key = {key_of(name): float(label) for name, label in labels.items()}
-    for (lane, key), label in zip(stored, stack.label.tolist(), strict=True):
-        wanted = by_key.get(key) if lane < OTHER else None
-        assert (None if math.isnan(label) else label) == wanted
+    with closing(opened()) as writer:
+        known: list[tuple[int, Name]] = []
+        for lane, rows in batches:
+            names = [name for name, _ in rows]
+            block = block_of(names, [hour * HOUR_US + i for i, (_, hour) in enumerate(rows)])
+            fresh, _ = index.enter(writer, lane, block)
+            known += [(lane, name) for name, new in zip(names, fresh.tolist(), strict=True) if new]
+        assert len(set(known)) == len(known)
+        assert set(known) == {(lane, name) for lane, rows in batches for name, _ in rows}
+        for name, label in labels.items():
+            found = index.label_key(writer, MODEL, key_of(name), label, 7)
+            assert found == any(name == other for lane, other in known if lane < OTHER)
+        stack = index.select(writer, "b.id > ?", (0,))
+        stored = list(zip(stack.lane.tolist(), stack.records["key"].tolist(), strict=True))
+        assert sorted(stored) == sorted((lane, key_of(name)) for lane, name in known)
+        by_key = {key_of(name): float(label) for name, label in labels.items()}
+        for (lane, key), label in zip(stored, stack.label.tolist(), strict=True):
+            wanted = by_key.get(key) if lane < OTHER else None
+            assert (None if math.isnan(label) else label) == wanted
 
 
-def test_of_equal_rows_in_one_batch_the_first_is_kept() -> None:
+def test_of_equal_rows_in_one_batch_the_first_is_kept(writer: sqlite3.Connection) -> None:
     names = [(1, 0), (1, 1), (1, 0), (2, 0)]
-    fresh, ((_, stored),) = index.enter(opened(), 1, block_of(names))
+    fresh, ((_, stored),) = index.enter(writer, 1, block_of(names))
     assert fresh.tolist() == [True, True, False, True]
     assert stored.records["score"].tolist() == [0.0, 1.0, 3.0]
     assert list(stored.units) == ["u1", "u1", "u2"]
 
 
-def test_a_request_of_many_rows_is_one_entry() -> None:
-    writer = opened()
+def test_a_request_of_many_rows_is_one_entry(writer: sqlite3.Connection) -> None:
     index.enter(writer, 1, block_of([(1, row) for row in range(500)]))
     assert writer.execute("SELECT count(*) FROM requests").fetchone() == (1,)
     index.enter(writer, 1, block_of([(1, row) for row in range(400, 600)]))
     assert writer.execute("SELECT count(*), sum(rows) FROM requests").fetchone() == (2, 600)
 
 
-def test_a_unit_is_labelled_within_the_time_and_no_further() -> None:
-    writer = opened()
+def test_a_unit_is_labelled_within_the_time_and_no_further(writer: sqlite3.Connection) -> None:
     served_us = [HOUR_US - 2, HOUR_US - 1, HOUR_US, HOUR_US + 1, HOUR_US + 1]
     names = [(1, 0), (1, 1), (1, 2), (1, 3), (2, 0)]
     index.enter(writer, 1, block_of(names, served_us))
@@ -103,8 +110,7 @@ def test_a_unit_is_labelled_within_the_time_and_no_further() -> None:
     np.testing.assert_array_equal(labels, [np.nan, 1.0, 1.0, 1.0, np.nan])
 
 
-def test_what_is_let_go_leaves_nothing_behind() -> None:
-    writer = opened()
+def test_what_is_let_go_leaves_nothing_behind(writer: sqlite3.Connection) -> None:
     for hour in range(4):
         index.enter(writer, 1, block_of([(hour, 0), (9, hour)], [hour * HOUR_US] * 2))
         index.label_key(writer, MODEL, key_of((9, hour)), 1.0, 7)
@@ -121,8 +127,7 @@ def test_what_is_let_go_leaves_nothing_behind() -> None:
     assert counts == {"blocks": 2, "requests": 4, "labelled": 2, "client_ids": 2}
 
 
-def test_however_much_is_too_old_all_of_it_is_let_go() -> None:
-    writer = opened()
+def test_however_much_is_too_old_all_of_it_is_let_go(writer: sqlite3.Connection) -> None:
     for at in range(index.FORGOTTEN_AT_A_TIME + 2):
         index.enter(writer, 1, block_of([(at, 0)], [at]))
     index.forget(writer, index.FORGOTTEN_AT_A_TIME + 1)
