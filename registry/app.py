@@ -119,8 +119,8 @@ class Parts:
         await self.pushes.aclose()
         await self.monitor.aclose()
         await self.hooks.close()
+        await asyncio.to_thread(self.disk.shutdown)
         await self.ledger.close()
-        self.disk.shutdown(wait=False)
         self.inspections.shutdown(wait=False, cancel_futures=True)
         self.mlflow_thread.shutdown(wait=False, cancel_futures=True)
 

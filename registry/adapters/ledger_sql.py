@@ -50,9 +50,9 @@ class SqlLedger:
         self._engine = engine
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Give the connections back; after the executor's last work, which has one of its own."""
         if self._engine is not None:
-            await self._off_loop(self._engine.dispose)
+            await asyncio.to_thread(self._engine.dispose)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """A consistent snapshot."""
