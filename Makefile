@@ -11,10 +11,10 @@ run: setup
 	@$(BIN)/leadline up --demo
 
 test: setup
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
 
 test-all: setup
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 bench: setup
 	@$(BIN)/python -m bench $(ARGS)

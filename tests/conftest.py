@@ -5,13 +5,33 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 import uvloop
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from kit.clock import FakeClock
 from leadline.local.embedded_redis import find_server
+
+_TOGETHER = ("tests/platform/", "tests/deploy/test_rehearsal.py")
+"""Their tests share what takes long to start, and look for what an earlier one has left there."""
+
+
+class _Workers(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
+    """Tests that belong together run in one worker, in order.
+
+    pytest-xdist 3.8 has a mark for that, which does nothing under pytest 9.2.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((start for start in _TOGETHER if nodeid.startswith(start)), nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _Workers(config, log)
 
 
 def pytest_asyncio_loop_factories(

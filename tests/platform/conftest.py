@@ -17,10 +17,9 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of this folder share one worker, and so one platform."""
+    """All tests of this folder share one platform (``tests.conftest`` keeps them together)."""
     for item in items:
         if HERE in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("platform"))
             item.add_marker(pytest.mark.platform)
 
 
