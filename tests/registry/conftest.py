@@ -20,6 +20,16 @@ from registry.settings import RegistrySettings
 TOKEN = "t" * 32
 Publish = Callable[..., Awaitable[httpx.Response]]
 
+START = {"model": "delay", "version": "2", "preset": "fast", "reason": "it is better"}
+
+SPLIT: dict[str, Any] = {
+    "arms": [
+        {"name": "control", "version": "1", "weight": 0.5},
+        {"name": "new", "version": "2", "weight": 0.5},
+    ],
+    "metrics": [{"name": "mae", "kind": "mae", "margin": 0.1}],
+}
+
 
 def doubling_model(factor: float = 2.0) -> bytes:
     """value = factor · x, as an ONNX graph with the input ``input`` [n, 1]."""

@@ -4,6 +4,7 @@ import pytest
 
 from gateway.adapters.kept_redis import KeptRedis
 from kit.redis_pipeline import PipelinedRedis
+from tests.polling import until
 
 A_MINUTE = 60_000
 
@@ -43,9 +44,10 @@ async def test_who_holds_no_claim_changes_nothing(kept: KeptRedis) -> None:
 
 
 async def test_claims_and_answers_end_with_their_time(kept: KeptRedis) -> None:
-    await kept.claim("a", b"mine", 1)
-    while await found(kept, "a") is not None:
-        pass  # a millisecond of the server's
+    async def gone() -> bool:
+        return await found(kept, "a") is None
+
+    assert await kept.claim("a", b"mine", 1) is None
+    await until(gone)
     await kept.keep("a", b"another's", b"answer", 1)
-    while await found(kept, "a") is not None:
-        pass
+    await until(gone)
