@@ -33,6 +33,12 @@ class OverLimit(Problem):
     headers_of_limit: Headers = ()
 
 
+def _settled() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 @dataclass(slots=True, eq=False)
 class Account:
     """What one gateway holds of one limit."""
@@ -42,7 +48,7 @@ class Account:
     policy_header: tuple[bytes, bytes]
     emission_us: int
     rows: int = 0
-    """Leased and not spent; negative while more is asked for than there was."""
+    """Leased and not spent; negative while more is asked for."""
     lease_rows: int = 1
     leased_ns: int = 0
     store_rows: int = 0
@@ -53,7 +59,9 @@ class Account:
     """So many rows are refused until then: the store said so, it need not be asked again."""
     local_tat_us: int = 0
     refill: asyncio.Task[None] | None = None
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    settled: asyncio.Event = field(default_factory=_settled)
+    """Unset while the store is asked. All who wait go on at once: a lock would wake them one a turn
+    of the loop, the last of a thousand after seconds."""
 
 
 class Limit:
@@ -104,16 +112,21 @@ class Limit:
         if rows > account.policy.quota_rows:
             detail = f"One request may ask for {account.policy.quota_rows} rows under this quota."
             raise OverLimit(ProblemCode.COST_EXCEEDS_QUOTA, detail)
-        async with account.turn:
-            if self.spend_now(account, rows):
+        while not self.spend_now(account, rows):
+            if account.settled.is_set():
+                await self._borrow(account, rows)
                 return
-            account.rows -= rows  # a debt: what is left is nobody else's while the store is asked
-            try:
-                await self._refill(account, 0, owed=rows)
-            except BaseException:
-                account.rows += rows
-                raise
-            account.used_ns = self._clock.monotonic_ns()
+            await account.settled.wait()
+
+    async def _borrow(self, account: Account, rows: int) -> None:
+        """Spend rows first: what is left is nobody else's while the store is asked."""
+        account.rows -= rows
+        try:
+            await self._refill(account, 0, owed=rows)
+        except BaseException:
+            account.rows += rows
+            raise
+        account.used_ns = self._clock.monotonic_ns()
 
     def give_back(self, account: Account, rows: int) -> None:
         """Return what a request cost that we failed."""
@@ -129,9 +142,8 @@ class Limit:
 
     async def _refill_ahead(self, account: Account) -> None:
         try:
-            if not account.turn.locked():
-                async with account.turn:
-                    await self._refill(account, account.rows + 1)
+            if account.settled.is_set():
+                await self._refill(account, account.rows + 1)
         except Problem:
             pass  # whoever needs more than is left will be told
         finally:
@@ -139,6 +151,13 @@ class Limit:
 
     async def _refill(self, account: Account, rows: int, owed: int = 0) -> None:
         """Lease until ``rows`` are there; ``owed`` are spent already. Raises ``Problem``."""
+        account.settled.clear()
+        try:
+            await self._lease(account, rows, owed)
+        finally:
+            account.settled.set()
+
+    async def _lease(self, account: Account, rows: int, owed: int) -> None:
         now_ns = self._clock.monotonic_ns()
         least = rows - account.rows
         if now_ns < account.refused_until_ns and least >= account.refused_rows:
@@ -199,7 +218,8 @@ class Limit:
         """Give the rest of idle leases back. Run it periodically."""
         now_ns = self._clock.monotonic_ns()
         for account in list(self._accounts.values()):
-            if account.rows <= 0 or now_ns - account.used_ns < IDLE_NS or account.turn.locked():
+            idle = now_ns - account.used_ns >= IDLE_NS and account.settled.is_set()
+            if account.rows <= 0 or not idle:
                 continue
             rows, account.rows, account.lease_rows = account.rows, 0, 1
             try:

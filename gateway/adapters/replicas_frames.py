@@ -151,7 +151,7 @@ class ReplicasFrames:
             if answer.status == 200:
                 waited_ns = pending.held_ns + answer.spent_us * 1000
                 if waited_ns < QUICK_NS:
-                    queue.quick_ns = now_ns
+                    queue.note_quick(rows, now_ns)
                 else:
                     self.queues.note_slow(ask.target, rows, waited_ns, now_ns, ahead)
                 if link.passed_over:

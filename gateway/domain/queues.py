@@ -3,22 +3,23 @@
 By Little's law that is what is in flight by what is answered a second. The rate is the one of the
 last moments, for it swings by a third from one to the next, and what an answer has waited says how
 it was when it was asked. It is known only behind a queue, where answers come as fast as they can:
-as long as one of the last answers was quick, nobody is refused. What counts is how long the replica
-had no room for an ask, and what it then spent: where it is this gateway that is behind, to refuse
-costs about what an answer does. And what an answer takes behind no queue (a model of 60 ms, a slow
-store) is no reason to refuse: it is taken off both the wait and the time there is.
+as long as most of the last answers were quick, nobody is refused. What counts is how long the
+replica had no room for an ask, and what it then spent: where it is this gateway that is behind, to
+refuse costs about what an answer does. What an ask waits in the socket between the two nobody sees,
+so a few answers seem quick though there is a queue; those few prove nothing. And what an answer
+takes behind no queue (a model of 60 ms, a slow store) is no reason to refuse: it is taken off both
+the wait and the time there is.
 
 What is ahead of an ask counts, not what the last answers waited: in an overload that begins, the
 queue has doubled by the time that somebody who waited in it is answered. A second forecast is what
-the quickest of the last answers waited for each row ahead of them; the lesser of both is believed,
-for a rate alone may be that of a pause, or of callers who asked for no more.
+the last answers waited for each row ahead of them; the lesser of both is believed, for a rate alone
+may be that of a pause, or of callers who asked for no more.
 
 A queue may grow long once, for a crowd may leave as it came. While somebody is refused it is kept
 shorter: a long one serves nobody better, and where the pace falls all who wait in it come too late.
 Those with far more time than who was refused may wait on.
 """
 
-import math
 from dataclasses import dataclass
 
 QUICK_NS = 20_000_000
@@ -34,6 +35,8 @@ OVERLOAD_SHARE = 0.15
 """Likewise, within ``FRESH_NS`` of the refusal of an ask with half the time or more."""
 _FALL = 0.5
 """How much of a slower window is believed: answers come in batches. A faster one is, at once."""
+_KEPT = 0.5
+"""How much what was waited in one window counts in the next: one of few answers says little."""
 _RISE = 0.3
 """How much of a longer answer is believed that found nothing in flight: it may have met the asks of
 another gateway."""
@@ -51,10 +54,13 @@ class Queue:
     """When the last slow answer came; a window counts from ``_since_ns``."""
     _since_ns: int = 0
     _done: int = 0
-    _waited: float = math.inf
-    _waited_before: float = math.inf
-    """Nanoseconds that an answer waited for each row ahead of it: the least of this window and of
-    the one before."""
+    """Rows answered slowly in this window, and quickly."""
+    _quick: int = 0
+    _done_before: int = 0
+    _quick_before: int = 0
+    _waited_ns: float = 0.0
+    _ahead: float = 0.0
+    """What slow answers waited together beyond the base, and for how many rows ahead of them."""
     _rate: float = 0.0
     """Rows a nanosecond; 0 while unknown."""
     _base_ns: int = 0
@@ -73,23 +79,36 @@ class Queue:
         if elapsed_ns > WINDOW_NS:
             if elapsed_ns < FRESH_NS:
                 self._rate = self._rate_after(elapsed_ns)
-                self._waited_before = self._waited
+                self._done_before, self._quick_before = self._done, self._quick
             else:
-                self._rate, self._waited_before = 0.0, math.inf
+                self._rate = self._waited_ns = self._ahead = 0.0
+                self._done_before = self._quick_before = 0
                 # After a pause nothing is queued, and after quick answers the base is theirs.
                 quick = now_ns - self.quick_ns < FRESH_NS
                 self._base_ns = QUICK_NS if quick else took_ns
-            self._since_ns, self._done, self._waited = now_ns, 0, math.inf
+            self._since_ns, self._done, self._quick = now_ns, 0, 0
+            self._waited_ns *= _KEPT
+            self._ahead *= _KEPT
         if took_ns < self._base_ns:
             self._base_ns = took_ns
         elif not ahead:  # the version may be another, which takes longer
             self._base_ns += int(_RISE * (took_ns - self._base_ns))
         if ahead:
-            self._waited = min(self._waited, (took_ns - self._base_ns) / ahead)
+            self._waited_ns += took_ns - self._base_ns
+            self._ahead += ahead
         self._done += rows
 
+    def note_quick(self, rows: int, now_ns: int) -> None:
+        """Learn from a quick answer, of so many rows.
+
+        On the word of a single one a whole crowd would be let in.
+        """
+        self._quick += rows
+        if self._quick + self._quick_before > self._done + self._done_before:
+            self.quick_ns = now_ns
+
     def _rate_after(self, elapsed_ns: int) -> float:
-        rate, latest = self._rate, self._done / elapsed_ns
+        rate, latest = self._rate, (self._done + self._quick) / elapsed_ns
         return latest if latest > rate else rate + _FALL * (latest - rate)
 
     @property
@@ -113,9 +132,9 @@ class Queue:
 
     def _wait_ns(self) -> int:
         """The lesser of both forecasts; 0 where there are not two."""
-        waited = min(self._waited, self._waited_before)
-        if not self._rate or waited == math.inf:
+        if not self._rate or not self._ahead:
             return 0
+        waited = self._waited_ns / self._ahead
         return int(min(self.rows / self._rate, self._base_ns + self.rows * waited))
 
 

@@ -26,7 +26,7 @@ DEFAULT_PORTS = {
 }
 DEMO_HOLIDAYS = "2013-11-28/2013-12-01,2013-12-24/2014-01-01"
 """Thanksgiving with its Sunday, and Christmas to New Year: airlines fly other schedules then."""
-NICENESS = {"monitor": 5, "mlflow": 10}
+NICENESS = {"monitor": 10, "mlflow": 10}
 """No caller waits for these: on a crowded machine the path of a prediction goes first."""
 PYTHON = (sys.executable, "-P", "-m")
 """Without the folder that the command was given in, which may hold a ``redis.py`` of its own."""

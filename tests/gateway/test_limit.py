@@ -86,6 +86,23 @@ async def test_the_quota_is_spent_to_the_last_row_and_a_retry_at_the_time_told_s
     await limit.spend(account, 1)
 
 
+async def test_a_thousand_who_wait_for_one_lease_go_on_together(
+    make: Make, store: FakeStore
+) -> None:
+    limit, account = make(1_000_000, 60)
+    while account.lease_rows < 16_000:
+        await limit.spend(account, account.rows + 1)
+    assert limit.spend_now(account, account.rows)
+    asked = store.asked
+    waiting = [asyncio.create_task(limit.spend(account, 1)) for _ in range(1000)]
+    turns = 0
+    while not all(task.done() for task in waiting):
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns < 10
+    assert store.asked == asked + 1
+
+
 async def test_what_is_known_to_be_refused_is_not_asked_again(make: Make, store: FakeStore) -> None:
     limit, account = make(5, 60)
     for _ in range(5):

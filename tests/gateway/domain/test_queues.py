@@ -130,19 +130,32 @@ def test_one_slow_model_refuses_no_other() -> None:
     assert queues.hopeless_ns("fast", 1, NOW) == 0
 
 
-def test_quick_answers_beside_slow_ones_are_believed() -> None:
+def test_where_most_answers_are_quick_they_are_believed() -> None:
     # a slow canary, a pause that has ended
     queues = behind_a_queue()
-    queues.of("delay").quick_ns = NOW - WINDOW_NS
+    queues.of("delay").note_quick(300, NOW)
     assert queues.hopeless_ns("delay", 1, NOW) == 0
 
 
-def test_the_quickest_of_the_last_answers_counts() -> None:
+def test_a_quick_answer_among_many_slow_ones_is_not() -> None:
     queues = behind_a_queue()
-    queues.note_slow("delay", 1000, 50 * MS, NOW + 1, 1000)
-    assert queues.hopeless_ns("delay", 450 * MS, NOW + 1) == 0
-    queues.note_slow("delay", 100, 400 * MS, NOW + STEP, 1000)
-    assert queues.hopeless_ns("delay", 450 * MS, NOW + STEP) == 0
+    queues.of("delay").note_quick(50, NOW)
+    assert queues.hopeless_ns("delay", 450 * MS, NOW) > 0
+
+
+def test_quick_answers_of_before_are_forgotten_in_two_windows() -> None:
+    queue = Queue(rows=1000)
+    queue.note_quick(10**6, NOW)
+    for at in range(4):
+        queue.note_slow(127, 400 * MS, NOW + at * STEP, 1000)
+    queue.note_quick(1, NOW + 3 * STEP)
+    assert queue.is_slow(NOW + 3 * STEP)
+
+
+def test_one_short_wait_is_not_taken_for_that_of_all() -> None:
+    queues = behind_a_queue()
+    queues.note_slow("delay", 1, 21 * MS, NOW + STEP, 1000)
+    assert queues.hopeless_ns("delay", 450 * MS, NOW + STEP) > 0
 
 
 def test_what_was_learned_is_forgotten() -> None:
