@@ -6,7 +6,7 @@ all that it holds now is stale, for which there is an objective.
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -128,6 +128,29 @@ def judge(view: View, rows: pa.Table, asked: Sequence[Asked]) -> list[dict[str, 
             found |= _stale(one, wrong, joined)
         verdicts.append(found)
     return verdicts
+
+
+def later_answers(
+    view: View, rows: pa.Table, keys: Sequence[pa.Array], at: Int64s, applied_seq: int
+) -> Iterator[Joined]:
+    """What the log answered after each row of a key that is later than ``applied_seq``, the latest
+    first: where a batch is applied in part, keys stand somewhere behind the view's position.
+
+    ``rows`` are all of the log, ``columns_needed``; at most ``POSITIONS_MAX`` answers.
+    """
+    row_codes, codes = shared_codes(view, rows, keys)
+    about = np.isin(row_codes, codes[codes >= 0])
+    rows, row_codes = rows.filter(pa.array(about)), row_codes[about]
+    seqs = rows["__seq"].to_numpy()
+    late = seqs > applied_seq
+    order = np.lexsort((-seqs, row_codes))
+    begins = np.flatnonzero(np.diff(row_codes[order], prepend=-1))
+    from_end = np.empty(len(rows), np.int64)
+    from_end[order] = np.arange(len(rows)) - np.repeat(begins, np.diff(begins, append=len(rows)))
+    steps = int(from_end[late].max(initial=-1)) + 1
+    for left_out in range(min(steps, POSITIONS_MAX)):
+        then = rows.filter(pa.array(~late | (from_end >= left_out)))
+        yield join_view(view, then, keys, at, "known")
 
 
 def _stale(one: Asked, wrong: Sequence[str], joined: Joined) -> dict[str, Class]:

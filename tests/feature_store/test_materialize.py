@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from feature_store import verify
+from feature_store.adapters.engine_numpy import NumpyEngine
 from feature_store.adapters.online_memory import MemoryStore
 from feature_store.adapters.online_redis import RedisStore
 from feature_store.domain import windows
@@ -100,6 +102,36 @@ async def test_killed_before_any_operation_it_ends_in_the_same_state(
             await expect(world)
         finally:
             world.close()
+
+
+@pytest.mark.usefixtures("tiled")
+@pytest.mark.parametrize("dies_at", range(2, 34, 4))
+async def test_a_batch_that_is_applied_in_part_is_no_mismatch_and_a_wrong_value_in_it_is_one(
+    tmp_path: Path, dies_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "SETTLE_S", 0.0)
+    store = DyingStore()
+    world = World(tmp_path, store, store, None)
+    parts = (world.catalogue, world.log.reader, store, world.reader, NumpyEngine(), world.clock)
+    verifier = verify.Verifier(*parts, "ll")
+    try:
+        for one in history(8):
+            await world.push(one)
+        await world.materializer.catch_up()
+        for one in history(12, seed=5):
+            await world.push(one)
+        store.dies_at = store._operations + dies_at
+        with pytest.raises(Killed):
+            await world.materializer.catch_up()
+        store.dies_at = None
+        for view in world.catalogue.views:
+            assert (await verifier.audit(view)).mismatches_total == 0
+        for fields in store._hashes.values():
+            fields.clear()
+        found = [await verifier.audit(view) for view in world.catalogue.views]
+        assert any(audit.mismatches_total for audit in found)
+    finally:
+        world.close()
 
 
 async def test_applying_again_from_an_older_position_changes_nothing(tmp_path: Path) -> None:
