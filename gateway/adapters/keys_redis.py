@@ -23,9 +23,15 @@ from gateway.metrics import KEYS, KEYS_AGE
 from gateway.ports import StoreAway
 from kit.clock import Clock
 from kit.logs import get_logger
-from kit.redis_pipeline import PipelinedRedis, RedisAway, RedisError
+from kit.redis_pipeline import Argument, PipelinedRedis, RedisAway, RedisError
 
 _log = get_logger(__name__)
+
+_EVEN_IF_FULL = """#!lua flags=allow-oom
+return redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))"""
+"""A key can be taken back from a store that has no memory left: a record is some hundred bytes."""
+RECORDS_A_WRITE = 1_000
+"""Lua takes no more than some 8,000 arguments."""
 
 
 class KeysRedis:
@@ -105,11 +111,14 @@ class KeysRedis:
             self._save()
 
     async def _write(self, records: list[KeyRecord]) -> None:
-        fields = [part for record in records for part in (record.id, dump_record(record))]
+        writes: list[tuple[Argument, ...]] = []
+        for at in range(0, len(records), RECORDS_A_WRITE):
+            some = records[at : at + RECORDS_A_WRITE]
+            fields = [part for record in some for part in (record.id, dump_record(record))]
+            writes.append(("EVAL", _EVEN_IF_FULL, 1, self._hash, "HSET", *fields))
+        writes.append(("EVAL", _EVEN_IF_FULL, 1, self._epoch_key, "INCR"))
         try:
-            replies = await self._redis.execute_many(
-                [("HSET", self._hash, *fields), ("INCR", self._epoch_key)]
-            )
+            replies = await self._redis.execute_many(writes)
         except RedisAway as away:
             raise StoreAway(str(away)) from away
         failed = [reply for reply in replies if isinstance(reply, RedisError)]

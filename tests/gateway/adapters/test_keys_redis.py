@@ -120,6 +120,42 @@ async def test_a_revocation_is_not_undone_by_an_old_copy(
         assert found.revoked_us == 5
 
 
+async def test_a_key_can_be_made_and_revoked_in_a_store_that_is_full(
+    connection: PipelinedRedis, tmp_path: Path, redis_url: str
+) -> None:
+    one, two = ring(connection, tmp_path, "1.json"), ring(connection, tmp_path, "2.json")
+    await one.put(old := record())
+    await two.poll()
+    with redis.Redis.from_url(redis_url) as full:
+        full.config_set("maxmemory", "1")
+        try:
+            with pytest.raises(redis.OutOfMemoryError):
+                full.set("x", "y")
+            await one.put(replace(old, revoked_us=5))
+            await one.put(new := record("bob"))
+        finally:
+            full.config_set("maxmemory", "0")
+    await two.poll()
+    known = two.get(old.id)
+    assert known is not None
+    assert known.revoked_us == 5
+    assert two.get(new.id) == new
+
+
+async def test_any_number_of_keys_is_brought_to_a_store_that_was_flushed(
+    connection: PipelinedRedis, tmp_path: Path
+) -> None:
+    first = record()
+    many = [replace(first, id=f"{number:08}") for number in range(9_000)]
+    (tmp_path / "keys.json").write_bytes(dump_keys(many))
+    one = ring(connection, tmp_path)
+    one.load_snapshot()
+    await one.poll()
+    other = ring(connection, tmp_path, "other.json")
+    await other.poll()
+    assert len(other.all()) == 9_000
+
+
 async def test_an_unreadable_record_is_passed_over(
     connection: PipelinedRedis, tmp_path: Path, redis_url: str
 ) -> None:
