@@ -1,8 +1,9 @@
 """Wiring: the only place where the feature store's parts are constructed and meet."""
 
+import math
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import pyarrow.compute as pc
@@ -11,6 +12,7 @@ from fastapi import APIRouter, FastAPI
 from feature_store import metrics
 from feature_store.adapters.engine_by_size import BySizeEngine
 from feature_store.adapters.log_parquet import LogWriter
+from feature_store.adapters.memory_redis import RedisMemory
 from feature_store.adapters.online_redis import RedisStore
 from feature_store.adapters.quarantine_files import QuarantineFiles
 from feature_store.adapters.served_redis import RedisServedLog
@@ -30,12 +32,14 @@ from feature_store.settings import FeatureStoreSettings
 from feature_store.verify import Verifier
 from kit.app import create_app
 from kit.clock import Clock, clock_from
-from kit.redis_pipeline import PipelinedRedis
-from kit.tasks import TaskOwner
+from kit.redis_pipeline import PipelinedRedis, RedisAway
+from kit.tasks import TaskOwner, periodic
 from shared_features import Catalogue, FeatureView, WindowView, load_catalogue
 
 NEWEST_AMONG = 50_000
 """Rows at the log's end among which a start looks for each source's newest."""
+WEIGH_EVERY_S = 5.0
+"""Half of Prometheus' interval: what it is told is no older."""
 
 
 class Parts:
@@ -70,16 +74,26 @@ class Parts:
         self.verifier = Verifier(catalogue, log, store, self.reader, self.engine, clock, namespace)
         served = RedisServedLog(self.replayed, settings.served_streams, namespace)
         self.replayer = Replayer(catalogue, log, served, clock)
+        self.memory = RedisMemory(self.replayed)
 
     def _measure(self) -> None:
         metrics.BUSINESS_TIME.set_function(lambda: self.clock.now_us() / 1e6)
         metrics.LOG_SEQ.set_function(lambda: self.log.last_seq)
         metrics.APPLIED_SEQ.set_function(self.materializer.applied_seq)
+        for unknown in (metrics.STORE_USED, metrics.STORE_LIMIT):
+            unknown.set(math.nan)  # until the store has said: a zero would look like growth
         metrics.ONLINE_CONNECTED.set_function(lambda: self.readers.connected)
         for view in self.catalogue.views:
             metrics.begin_parity(view)
         for source, seconds in _lives_s(self.catalogue).items():
             metrics.LIVES_S.labels(source).set(seconds)
+
+    async def _weigh(self) -> None:
+        """How full the store is; while it is away, what it said last stands."""
+        with suppress(RedisAway):
+            memory = await self.memory.look()
+            metrics.STORE_USED.set(memory.used_bytes)
+            metrics.STORE_LIMIT.set(memory.limit_bytes)
 
     def redefine(self, dry_run: bool) -> dict[str, list[str]]:
         """Read the definitions anew and, unless it is a dry run, adopt them; what differs."""
@@ -97,23 +111,29 @@ class Parts:
         connections = (self.readers, self.writers, self.replayed)
         for one in connections:
             await one.start()
+        await self._weigh()
         every_s, replay_every_s = self.settings.verify_every_s, self.settings.replay_every_s
-        async with TaskOwner() as tasks:
-            tasks.start("materialize", self.materializer.run, restart=True)
-            tasks.start("verify", partial(self.verifier.run, every_s), restart=True)
-            tasks.start("replay", partial(self.replayer.run, replay_every_s), restart=True)
-            yield
-        for one in connections:
-            await one.stop()
-        self.disk.shutdown()
-        self.retrieving.shutdown(wait=False, cancel_futures=True)
-        self.log.close()
+        try:
+            async with TaskOwner() as tasks:
+                tasks.start("materialize", self.materializer.run, restart=True)
+                tasks.start("verify", partial(self.verifier.run, every_s), restart=True)
+                tasks.start("replay", partial(self.replayer.run, replay_every_s), restart=True)
+                tasks.start("weigh", periodic(self._weigh, WEIGH_EVERY_S), restart=True)
+                yield
+        finally:
+            for one in connections:
+                await one.stop()
+            self.disk.shutdown()
+            self.retrieving.shutdown(wait=False, cancel_futures=True)
+            self.log.close()
 
     def ready(self) -> list[str]:
         """What is missing before questions can be answered."""
         missing = [] if self.readers.connected else ["the online store is away"]
         if not self.materializer.caught_up_once:
-            missing.append("the online store is being filled from the log")
+            full = self.materializer.full
+            why = "has no memory left" if full else "is being filled from the log"
+            missing.append(f"the online store {why}")
         return missing
 
     def routers(self) -> list[APIRouter]:

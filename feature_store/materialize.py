@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from feature_store.domain.plan import LOG_FIELD
 from feature_store.domain.writing import ViewWriter, view_writer
-from feature_store.ports import Contended, LogReader, OnlineStore
+from feature_store.ports import Contended, LogReader, OnlineStore, StoreFull
 from kit.clock import Clock
 from kit.logs import get_logger
 from kit.redis_pipeline import RedisAway
@@ -62,6 +62,8 @@ class Materializer:
         self._emptying = False
         self.caught_up_once = False
         """Whether the store has held all that the log held, since this process started."""
+        self.full = False
+        """Whether the store refused the last write for lack of memory."""
 
     def _writers_now(self) -> list[ViewWriter]:
         views = self._catalogue.views.values()
@@ -99,19 +101,21 @@ class Materializer:
             await self._advanced.wait_for(lambda: self.applied_seq() >= seq or not self._writers)
 
     async def run(self) -> None:
-        """Apply for ever; run it under a ``TaskOwner``. A store that is away is tried again."""
-        away = False
+        """Apply for ever; run it under a ``TaskOwner``. Away or full, the store is tried again."""
+        trouble = ""
         while True:
             self._poke.clear()
             try:
                 await self.catch_up()
-                if away:
+                if trouble:
                     _log.info("online_store_back", applied_seq=self.applied_seq())
-                away = False
+                trouble, self.full = "", False
             except (RedisAway, Contended) as error:
-                if not away:
-                    _log.warning("online_store_away", reason=str(error))
-                away = True
+                self.full = isinstance(error, StoreFull)
+                met = "online_store_full" if self.full else "online_store_away"
+                if met != trouble:
+                    _log.warning(met, reason=str(error))
+                trouble = met
             try:
                 async with asyncio.timeout(IDLE_S):
                     await self._poke.wait()

@@ -41,6 +41,18 @@ APPLIED_SEQ = Gauge(
 ONLINE_CONNECTED = Gauge(
     "feature_store_online_connected", "1 while the online store answers.", registry=REGISTRY
 )
+STORE_USED = Gauge(
+    "store_memory_used_bytes",
+    "Memory of the Redis-compatible store that counts against its limit, as it said last: "
+    "features, served rows on their way, keys and limits together.",
+    registry=REGISTRY,
+)
+STORE_LIMIT = Gauge(
+    "store_memory_limit_bytes",
+    "Memory from which on the store refuses writes: its maxmemory; the machine's, where it has "
+    "none or that is less.",
+    registry=REGISTRY,
+)
 VALUES = Counter(
     "feature_values_total",
     "Values answered by look-ups of this service, by status: a view's null, missing and stale "

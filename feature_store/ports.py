@@ -10,6 +10,7 @@ import pyarrow as pa
 from feature_store.domain.as_of import Mode
 from feature_store.domain.join import Joined
 from feature_store.domain.schema import Int64s
+from kit.redis_pipeline import RedisAway
 from shared_features import Source, View
 
 Fields = list[bytes | None]
@@ -72,6 +73,10 @@ class Contended(RuntimeError):
     """Other writers keep changing the same value; the batch is tried again later."""
 
 
+class StoreFull(RedisAway):
+    """The store answers and has no memory left: it is read as ever, and takes no write."""
+
+
 @dataclass(frozen=True, slots=True)
 class Swap:
     """A write that happens only if the main field still begins with ``guard`` (None: is absent)."""
@@ -87,7 +92,8 @@ class Swap:
 
 
 class OnlineStore(Protocol):
-    """Packed values by (hash, field). Methods raise ``RedisAway`` when the store is away."""
+    """Packed values by (hash, field). Methods raise ``RedisAway`` when the store is away, and what
+    writes ``StoreFull``."""
 
     async def get(self, wanted: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[Fields]:
         """The fields of each hash; None where absent."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from feature_store.domain.plan import applied_key
 from feature_store.domain.writing import chunks
-from feature_store.ports import Fields, Swap
+from feature_store.ports import Fields, StoreFull, Swap
 from kit.redis_pipeline import PipelinedRedis, RedisAway, RedisError
 
 COMMANDS_PER_TRIP = 1000
@@ -30,7 +30,7 @@ class RedisStore:
             replies += await self._pipeline.execute_many(commands[part.start : part.stop])
         for reply in replies:
             if isinstance(reply, RedisError):
-                raise RedisAway(str(reply)) from reply
+                raise _refusal(reply) from reply
         return replies
 
     async def _scripts(self, calls: Sequence[Sequence[bytes | str | int]]) -> list[int]:
@@ -46,7 +46,7 @@ class RedisStore:
             replies += found
         for reply in replies:
             if isinstance(reply, RedisError):
-                raise RedisAway(str(reply)) from reply
+                raise _refusal(reply) from reply
         return replies
 
     async def get(self, wanted: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[Fields]:
@@ -101,3 +101,8 @@ class RedisStore:
             yield keys
             if cursor == b"0":
                 return
+
+
+def _refusal(error: RedisError) -> RedisAway:
+    text = str(error)
+    return StoreFull(text) if text.startswith("OOM") else RedisAway(text)
