@@ -1,9 +1,13 @@
 """The hot path's Redis connection, against a real server."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
 import subprocess
+import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -117,6 +121,87 @@ async def test_a_stalled_server_fails_in_time_and_is_reconnected(tmp_path: Path)
     finally:
         server.kill()
         server.wait()
+
+
+async def test_what_a_long_turn_kept_from_being_written_is_not_late(redis_url: str) -> None:
+    async with connected(redis_url, timeout_ms=20) as client:
+        reply = client.execute("PING")
+        time.sleep(0.1)  # noqa: ASYNC251 - the turn of a thousand callers
+        assert await reply == b"PONG"
+        assert client.connected
+
+
+class Busy(asyncio.Protocol):
+    """Hears something, and keeps the loop for 100 ms; the server answers at its beginning."""
+
+    def __init__(self, answer: threading.Event) -> None:
+        self._answer = answer
+
+    def data_received(self, _: bytes) -> None:
+        self._answer.set()
+        time.sleep(0.1)
+
+
+def one_pong_now_and_one_later(listening: socket.socket, later: threading.Event) -> None:
+    connection, _ = listening.accept()
+    with connection:
+        connection.recv(100)
+        connection.sendall(b"+PONG\r\n")
+        connection.recv(100)
+        if later.wait(10):
+            connection.sendall(b"+PONG\r\n")
+        connection.recv(100)  # until the other side has gone
+
+
+async def test_a_reply_that_is_there_but_unread_is_not_late(tmp_path: Path) -> None:
+    """uvloop looks what can be read, hands it all on, and then goes through its timers."""
+    later, (mine, other) = threading.Event(), socket.socketpair()
+    with socket.socket(socket.AF_UNIX) as listening, other:
+        listening.bind(str(tmp_path / "r.sock"))
+        listening.listen()
+        server = threading.Thread(target=one_pong_now_and_one_later, args=(listening, later))
+        server.start()
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_unix_connection(lambda: Busy(later), sock=mine)
+        async with connected(f"unix://{tmp_path}/r.sock", timeout_ms=20) as client:
+            reply = client.execute("PING")
+            await asyncio.sleep(0)
+            other.send(b"1")
+            assert await reply == b"PONG"
+            assert client.connected
+        transport.close()
+        await asyncio.to_thread(server.join, 10)
+
+
+class SlowServer:
+    """Answers a ping at a time, so long after the one before."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.left = False
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(10_000):
+            for _ in range(data.count(b"PING")):
+                if not reader.at_eof():
+                    writer.write(b"+PONG\r\n")
+                    await asyncio.sleep(self._seconds)
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        self.left = True
+
+
+async def test_a_server_that_falls_behind_is_given_up_though_it_answers(tmp_path: Path) -> None:
+    slow = SlowServer(0.02)
+    async with await asyncio.start_unix_server(slow.serve, tmp_path / "r.sock"):
+        async with connected(f"unix://{tmp_path}/r.sock", timeout_ms=200) as client:
+            asked = [client.execute("PING") for _ in range(100)]
+            replies = await asyncio.gather(*asked, return_exceptions=True)
+        await until(lambda: slow.left)
+    answered = replies.count(b"PONG")
+    assert 0 < answered < 100
+    assert {type(reply) for reply in replies[answered:]} == {RedisAway}
 
 
 class LoadingServer:
