@@ -50,6 +50,10 @@ class Account:
     rows: int = 0
     """Leased and not spent; negative while more is asked for."""
     lease_rows: int = 1
+    waiting_rows: int = 0
+    """What those ask for together who wait for the store. It is leased with the next row asked for,
+    however small leases are: a thousand would else wait for one lease after the other, while those
+    who come anew spend of each before the woken do."""
     leased_ns: int = 0
     store_rows: int = 0
     """Left in the store at ``leased_ns``, before what has come back since."""
@@ -116,7 +120,11 @@ class Limit:
             if account.settled.is_set():
                 await self._borrow(account, rows)
                 return
-            await account.settled.wait()
+            account.waiting_rows += rows
+            try:
+                await account.settled.wait()
+            finally:
+                account.waiting_rows -= rows
 
     async def _borrow(self, account: Account, rows: int) -> None:
         """Spend rows first: what is left is nobody else's while the store is asked."""
@@ -151,20 +159,30 @@ class Limit:
 
     async def _refill(self, account: Account, rows: int, owed: int = 0) -> None:
         """Lease until ``rows`` are there; ``owed`` are spent already. Raises ``Problem``."""
+        self._check_refused(account, rows - account.rows)
         account.settled.clear()
         try:
             await self._lease(account, rows, owed)
         finally:
             account.settled.set()
 
-    async def _lease(self, account: Account, rows: int, owed: int) -> None:
+    def _check_refused(self, account: Account, least: int) -> None:
+        """Raise ``OverLimit`` where the store is known to refuse so many rows.
+
+        Before the account is unsettled: to settle it is to look at all who wait, and a thousand who
+        wait for one refusal would look at each other, 1,000 x 1,000 times.
+        """
         now_ns = self._clock.monotonic_ns()
-        least = rows - account.rows
         if now_ns < account.refused_until_ns and least >= account.refused_rows:
             more_ns = (least - account.refused_rows) * account.emission_us * 1000
             raise self._exceeded(account.refused_until_ns + more_ns - now_ns)
+
+    async def _lease(self, account: Account, rows: int, owed: int) -> None:
+        now_ns = self._clock.monotonic_ns()
+        least = rows - account.rows
         self._size_lease(account, now_ns)
-        wanted = max(least, account.lease_rows - account.rows - owed)
+        waited_for = min(least + account.waiting_rows, LEASE_ROWS_MAX)
+        wanted = max(least, waited_for, account.lease_rows - account.rows - owed)
         if now_ns < self._broken_until_ns:
             self._lease_locally(account, least)
             return

@@ -103,6 +103,53 @@ async def test_a_thousand_who_wait_for_one_lease_go_on_together(
     assert store.asked == asked + 1
 
 
+async def test_what_callers_wait_for_is_leased_at_once_however_small_leases_are(
+    make: Make, store: FakeStore
+) -> None:
+    limit, account = make(1_000, 60)
+    await asyncio.gather(*(limit.spend(account, 1) for _ in range(900)))
+    assert store.asked <= 3  # for the first, for all who wait, and ahead of who comes next
+    assert account.waiting_rows == 0
+
+
+async def test_a_caller_that_leaves_while_it_waits_is_leased_nothing(
+    make: Make, store: FakeStore
+) -> None:
+    limit, account = make(1_000, 60)
+    asking = [asyncio.create_task(limit.spend(account, 1)) for _ in range(900)]
+    await asyncio.sleep(0)
+    for task in asking[1:]:
+        task.cancel()
+    await asyncio.wait(asking)
+    await limit.spend(account, 1)
+    assert store.granted <= 5
+    assert account.waiting_rows == 0
+
+
+class Counted(asyncio.Event):
+    """Counts how often it looks at all who wait for it."""
+
+    looks = 0
+
+    def set(self) -> None:
+        self.looks += 1
+        super().set()
+
+
+async def test_a_thousand_who_wait_for_one_refusal_are_looked_at_once(
+    make: Make, store: FakeStore
+) -> None:
+    limit, account = make(5, 60)
+    await limit.spend(account, 5)
+    account.settled = Counted()
+    account.settled.set()
+    asked, account.settled.looks = store.asked, 0
+    refusals = await asyncio.gather(*(refusal(limit, account, 1) for _ in range(1000)))
+    assert {one.code for one in refusals} == {ProblemCode.QUOTA_EXCEEDED}
+    assert store.asked == asked + 1
+    assert account.settled.looks == 1
+
+
 async def test_what_is_known_to_be_refused_is_not_asked_again(make: Make, store: FakeStore) -> None:
     limit, account = make(5, 60)
     for _ in range(5):
