@@ -1,5 +1,6 @@
 """Who is asking? An API key or a token, from the headers, proven here and nowhere else."""
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -58,6 +59,8 @@ class Authenticate:
         self._token_policy = token_policy
         self._clock = clock
         self._proven: OrderedDict[bytes, Principal] = OrderedDict()
+        self._proving: dict[bytes, asyncio.Event] = {}
+        """Tokens that somebody verifies now."""
 
     def now(self, credential: bytes, mark: bytes | None = None) -> Principal | None:
         """The principal of a key, or of a token seen before; None when only ``later`` can tell.
@@ -99,7 +102,24 @@ class Authenticate:
         return principal
 
     async def later(self, credential: bytes) -> Principal:
-        """Verify a token, fetching its issuer's keys if need be. Raises ``Problem``."""
+        """Verify a token, fetching its issuer's keys if need be. Raises ``Problem``.
+
+        Of many who show one token now, one verifies it, and they are one principal: their requests
+        in flight count together. What it did not prove, or left, the next verifies for itself.
+        """
+        mark = mark_of(credential)
+        while (proving := self._proving.get(mark)) is not None:
+            await proving.wait()
+            if (known := self.now(credential, mark)) is not None:
+                return known
+        self._proving[mark] = proving = asyncio.Event()
+        try:
+            return self._keep(mark, await self._prove_token(credential))
+        finally:
+            del self._proving[mark]
+            proving.set()
+
+    async def _prove_token(self, credential: bytes) -> Principal:
         try:
             issuer, claims = await self._verified(credential.decode())
         except jwt.ExpiredSignatureError:  # its signature held
@@ -116,10 +136,7 @@ class Authenticate:
         known = frozenset(s for s in asked if isinstance(s, str) and is_scope(s))
         name = _plain(f"{issuer.issuer}|{claims[issuer.principal_claim]}")
         expires_us = (int(claims["exp"]) + TOKEN_LEEWAY_S) * 1_000_000
-        principal = Principal(
-            Caller(name[:128], known), name, self._token_policy, expires_us=expires_us
-        )
-        return self._keep(mark_of(credential), principal)
+        return Principal(Caller(name[:128], known), name, self._token_policy, expires_us=expires_us)
 
     async def _verified(self, token: str) -> tuple[Issuer, dict[str, Any]]:
         unproven = jwt.decode(token, options={"verify_signature": False})

@@ -159,6 +159,25 @@ async def test_many_tokens_at_once_fetch_the_keys_once(
     assert jwks.asked == 1
 
 
+async def test_a_thousand_who_show_one_new_token_are_one_principal(
+    authenticate: Authenticate, clock: FakeClock, jwks: Jwks
+) -> None:
+    shown = token(clock)
+    left = asyncio.create_task(authenticate.later(shown))
+    asking = [asyncio.create_task(authenticate.later(shown)) for _ in range(1000)]
+    await asyncio.sleep(0)
+    left.cancel()  # the one that verifies it
+    assert len(set(await asyncio.gather(*asking))) == 1
+    assert jwks.asked == 1
+
+
+async def test_each_who_shows_one_bad_token_is_refused(
+    authenticate: Authenticate, clock: FakeClock
+) -> None:
+    shown = token(clock, aud="other")
+    await asyncio.gather(*(refused(authenticate, shown) for _ in range(20)))
+
+
 @pytest.mark.parametrize(
     "claims",
     [
