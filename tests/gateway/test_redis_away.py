@@ -142,6 +142,27 @@ async def test_keys_cannot_be_changed_without_redis_and_say_so(
     assert (answer.status_code, answer.json()["code"]) == (503, "dependency-unavailable")
 
 
+async def test_with_redis_full_callers_are_answered_within_the_gateways_share(
+    state: Path, gateway: Running, own_redis: OwnRedis
+) -> None:
+    frames = gateway.settings.inference_frames
+    small = make_key(state, "bob", "predict", quota_rows=10, window_s=60)
+    async with redis.asyncio.from_url(own_redis.url) as full:
+        await full.config_set("maxmemory", "1")
+        options = {"inference_frames": frames, "gateways": 2}
+        async with running_gateway(state, own_redis.url, **options) as other:
+
+            async def up() -> bool:
+                return (await other.http.get("/readyz")).status_code == 200
+
+            await until(up)
+            statuses = [(await ask(other, small)).status_code for _ in range(8)]
+            assert statuses == [200] * 5 + [429] * 3
+            headers = {"x-api-key": small, "idempotency-key": "a"}
+            answer = await other.http.post("/predict", json=BODY, headers=headers)
+            assert answer.status_code == 429
+
+
 async def test_an_answer_that_could_not_be_kept_at_once_is_kept_a_little_later(
     gateway: Running, key: str, replica: FakeReplica, own_redis: OwnRedis
 ) -> None:

@@ -196,6 +196,29 @@ async def test_a_stalled_store_degrades_answers_within_their_deadline(
     assert sequences == set(range(1, 13))
 
 
+async def test_a_full_store_is_read_as_ever_and_what_was_served_waits_in_the_spool(
+    settings: InferenceSettings, redis_url: str
+) -> None:
+    async with running(settings) as (inference, gateway):
+        with redis.Redis.from_url(redis_url) as client:
+            client.config_set("maxmemory", "1")
+            try:
+                for frame_id in range(1, 11):
+                    gateway.send(frame_id, orjson.dumps(body("a")))
+                await until(lambda: len(gateway.answers) == 10)
+                assert {answer.status for answer in gateway.answers.values()} == {200}
+                told = orjson.loads(gateway.answers[10].body)
+                assert {one["status"] for one in told["degraded"]} == {"DEFAULTED"}
+                await until(lambda: inference.ship.behind)
+                assert inference.spool.bytes_waiting > 0
+                assert not client.exists(STREAM)
+            finally:
+                client.config_set("maxmemory", "0")
+            await until(lambda: inference.spool.bytes_waiting == 0)
+            records = {int(one[b"s"]): one[b"d"] for _, one in client.xrange(STREAM)}
+    assert sum(len(decode_served(data).units) for data in records.values()) == 10
+
+
 async def test_the_metrics_say_what_was_served(settings: InferenceSettings) -> None:
     async with running(settings) as (_, gateway):
         gateway.send(1, orjson.dumps(body("a", "b")))
