@@ -44,8 +44,11 @@ from kit.tasks import TaskOwner
 
 CONNECTIONS = 64
 RATIO_MAX, RATIO_ASGI_MAX = 5.5, 2.2
-"""The gate in CI (tests/bench): the hot path costs less than so many bare echos, or, on a machine
-whose caches others take, than so many answers of a constant ASGI app."""
+"""The gate in CI (tests/bench): the hot path costs less than so many answers of a constant ASGI
+app, and on a calm machine less than so many bare echos."""
+CALM_MAX = 2.8
+"""A machine is calm where the constant ASGI app costs no more echos than that. No change of the hot
+path moves this."""
 
 _ROW = ",".join(f'"f{i}":0.{i}5' for i in range(10))
 _BODY = f'{{"model":"speed","instances":[{{"user":"u17",{_ROW}}}]}}'.encode()
@@ -73,7 +76,7 @@ def main(*, quick: bool) -> None:
         },
         notes=[
             f"medians of the rounds; hot path: {measured['ratio_asgi']:.2f} constant ASGI apps",
-            f"CI refuses what is above {RATIO_MAX} echos and above {RATIO_ASGI_MAX} ASGI apps",
+            f"CI refuses more than {RATIO_ASGI_MAX} ASGI apps; on a calm machine {RATIO_MAX} echos",
         ],
     )
 

@@ -49,13 +49,13 @@ class Queue:
 
     rows: int = 0
     quick_ns: int = 0
-    """When an answer was last quick."""
+    """When most answers were last quick."""
     slow_ns: int = 0
     """When the last slow answer came; a window counts from ``_since_ns``."""
     _since_ns: int = 0
     _done: int = 0
-    """Rows answered slowly in this window, and quickly."""
     _quick: int = 0
+    """Rows answered in this window, slowly and quickly."""
     _done_before: int = 0
     _quick_before: int = 0
     _waited_ns: float = 0.0
@@ -117,7 +117,7 @@ class Queue:
         return bool(self.rows or self.quick_ns or self.slow_ns)
 
     def is_slow(self, now_ns: int) -> bool:
-        """Whether every answer of the last moments was slow, and there were some."""
+        """Whether most answers of the last moments were slow, and there were some."""
         return self.slow_ns - self.quick_ns > WINDOW_NS and now_ns - self.slow_ns < FRESH_NS
 
     def hopeless_ns(self, left_ns: int, now_ns: int) -> int:
