@@ -46,11 +46,17 @@ class ModelRoute(_Frozen):
 
 
 class RoutingTable(_Frozen):
-    """Delivered by the registry as one value; the epoch only grows."""
+    """Delivered by the registry as one value; the epoch only grows, while the registry's database
+    is not restored from a copy."""
 
     epoch: int = Field(ge=0)
     issued_us: int = 0
     models: dict[str, ModelRoute] = Field(default_factory=dict)
+
+    @property
+    def tag(self) -> str:
+        """Tells two tables apart, also when a restored registry uses an epoch again."""
+        return f"{self.epoch}.{self.issued_us}"
 
 
 class VersionState(_Frozen):

@@ -29,6 +29,7 @@ from inference.adapters.spool_file import FileSpool
 from inference.adapters.stream_redis import RedisStream
 from inference.describe import Describe
 from inference.domain.pace import Paces
+from inference.follow import Follow
 from inference.infer import Infer
 from inference.load import Load
 from inference.metrics import Instrument
@@ -70,6 +71,7 @@ class Inference:
         self.loading = ThreadPoolExecutor(1, "load", initializer=lower)
         self.slots = Slots(slots, self.tasks)
         self._connect(folder)
+        self.follow = Follow(self.registry, self.clock, settings.poll_s)
         self.load = self._load()
         self._bind()
         self.listeners = [
@@ -164,6 +166,7 @@ class Inference:
         return Load(
             replica=self.replica,
             push_url=settings.push_url,
+            follow=self.follow,
             registry=self.registry,
             artifacts=DiskArtifacts(
                 settings.state_dir / "inference" / "artifacts",
@@ -172,8 +175,6 @@ class Inference:
             ),
             builder=builder,
             executor=self.loading,
-            clock=self.clock,
-            poll_s=settings.poll_s,
             report_every_s=settings.report_every_s,
         )
 
@@ -189,7 +190,7 @@ class Inference:
 
     def _gauges(self) -> Iterator[tuple[Instrument, float]]:
         yield metrics.ROUTING_EPOCH, self.load.fleet.epoch
-        yield metrics.REGISTRY_AWAY, float(self.load.registry_away)
+        yield metrics.REGISTRY_AWAY, float(self.follow.away)
         yield metrics.IN_FLIGHT, sum(listener.in_flight for listener in self.listeners)
         yield metrics.SPOOL_BYTES, self.spool.bytes_waiting
         yield metrics.LOG_AOF, float(self.stream.aof)
@@ -212,7 +213,7 @@ class Inference:
         for connection in connections:
             await connection.start()
         await self.load.start()
-        self.tasks.start("follow_registry", self.load.follow, restart=True)
+        self.tasks.start("follow_registry", self.follow.poll_for_ever, restart=True)
         self.tasks.start("reconcile", self.load.reconcile, restart=True)
         self.tasks.start("report", self.load.report_for_ever, restart=True)
         self.tasks.start("shadow", self.shadow.run, restart=True)
@@ -268,7 +269,7 @@ def make_app(settings: InferenceSettings) -> FastAPI:
         DESCRIPTION,
         settings,
         routers=[
-            routes.internal(inference.load.offer),
+            routes.internal(inference.follow.offer),
             routes.open_inference(inference.infer, inference.clock, open_to_all=settings.v2_open),
         ],
         lifespan=inference.lifespan,

@@ -9,8 +9,8 @@ from secrets import token_hex
 from contracts.manifest import Manifest
 from contracts.routing import ReplicaReport, RoutingTable, VersionState
 from inference.domain.fleet import Fleet, LoadedVersion, fleet_of
+from inference.follow import Follow
 from inference.ports import Artifacts, Builder, Registry, RegistryAway
-from kit.clock import Clock
 from kit.logs import get_logger
 
 _log = get_logger(__name__)
@@ -32,39 +32,36 @@ class Load:
         *,
         replica: str,
         push_url: str | None,
+        follow: Follow,
         registry: Registry,
         artifacts: Artifacts,
         builder: Builder,
         executor: Executor,
-        clock: Clock,
-        poll_s: float,
         report_every_s: float,
         retry_s: float = _RETRY_S,
     ) -> None:
         self._replica = replica
         self._push_url = push_url
+        self._follow = follow
         self._registry = registry
         self._artifacts = artifacts
         self._builder = builder
         self._executor = executor
-        self._clock = clock
-        self._poll_s = poll_s
         self._report_every_s = report_every_s
         self._retry_s = retry_s
         self._boot = token_hex(8)
-        self._wanted: RoutingTable | None = None
-        self._changed = asyncio.Event()
+        self._kept: str | None = None
+        """Tag of the table on disk."""
         self._report_now = asyncio.Event()
         self.in_effect = asyncio.Event()
         """Set once there is a table that is served by."""
         self._draining: list[LoadedVersion] = []
         self.states: dict[Key, VersionState] = {}
         self.fleet = Fleet()
-        self.registry_away = False
 
     def missing(self) -> list[str]:
         """What is not there yet; empty when every wanted model is served."""
-        if self._wanted is None:
+        if self._follow.table is None:
             return ["no routing table yet"]
         return [self._lacking(name) for name in sorted(self.fleet.missing)]
 
@@ -72,34 +69,12 @@ class Load:
         reasons = [one.reason for one in self.states.values() if one.model == model and one.reason]
         return ": ".join([f"model {model} is not loaded", *reasons[:1]])
 
-    def offer(self, table: RoutingTable) -> None:
-        """A table came (pushed or polled); the newest wins."""
-        if self._wanted is None or table.epoch > self._wanted.epoch:
-            self._wanted = table
-            self._changed.set()
-
     async def start(self) -> None:
         """Serve by the last good table while the registry is asked for a newer one."""
         table = await asyncio.to_thread(self._registry.last_table)
         if table is not None:
-            self.offer(table)
+            self._follow.offer(table)
             await self.apply()
-
-    async def follow(self) -> None:
-        """Long-poll the registry for ever."""
-        while True:
-            known = None if self._wanted is None else self._wanted.epoch
-            try:
-                table = await self._registry.table(known, self._poll_s)
-            except RegistryAway as away:
-                if not self.registry_away:
-                    _log.warning("registry_away", reason=str(away))
-                self.registry_away = True
-                await self._clock.sleep_s(1.0)
-                continue
-            self.registry_away = False
-            if table is not None:
-                self.offer(table)
 
     async def reconcile(self) -> None:
         """Put each new table into effect, and try again what failed, less and less often."""
@@ -108,17 +83,17 @@ class Load:
             failed = any(state.state == "failed" for state in self.states.values())
             try:
                 async with asyncio.timeout(growth * self._retry_s if failed else None):
-                    await self._changed.wait()
+                    await self._follow.changed.wait()
                 growth = 1
             except TimeoutError:
                 # Without the registry nothing has been looked at yet.
-                growth = 1 if self.registry_away else min(2 * growth, _RETRY_GROWTH_MAX)
+                growth = 1 if self._follow.away else min(2 * growth, _RETRY_GROWTH_MAX)
             await self.apply()
 
     async def report_for_ever(self) -> None:
         """Tell the registry what is served: at every change, and every few seconds."""
         while True:
-            with contextlib.suppress(RegistryAway):  # ``follow`` says so
+            with contextlib.suppress(RegistryAway):  # ``Follow`` says so
                 await self._registry.report(self.report())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._report_every_s):
@@ -147,8 +122,8 @@ class Load:
 
     async def apply(self) -> None:
         """Load what the wanted table lacks, then flip to it."""
-        table = self._wanted
-        self._changed.clear()
+        table = self._follow.table
+        self._follow.changed.clear()
         if table is None:
             return
         wanted = {
@@ -169,7 +144,7 @@ class Load:
         self._retire(before)
         self._report_now.set()
         self.in_effect.set()
-        if table.epoch > before.epoch:  # also with a model that nobody could load
+        if table.tag != self._kept:  # also with a model that nobody could load
             await self._keep(table)
         if changed:  # not at every try to load what failed
             _log.info("routing_applied", epoch=table.epoch, missing=sorted(self.fleet.missing))
@@ -179,6 +154,8 @@ class Load:
             await self._registry.keep_table(table)
         except OSError as refused:  # a full disk, perhaps: what is served is served all the same
             _log.error("table_not_kept", epoch=table.epoch, reason=refused.strerror)
+        else:
+            self._kept = table.tag
 
     async def _load(self, key: Key) -> LoadedVersion | None:
         model, version = key

@@ -124,8 +124,8 @@ class RegistryAway(Exception):
 class Registry(Protocol):
     """The registry, and what of it was last seen. Its calls raise ``RegistryAway``."""
 
-    async def table(self, known: int | None, wait_s: float) -> RoutingTable | None:
-        """The routing table; None when its epoch is still ``known`` after ``wait_s`` seconds.
+    async def table(self, known: str | None, wait_s: float) -> RoutingTable | None:
+        """The routing table; None when its tag is still ``known`` after ``wait_s`` seconds.
 
         ``known`` None asks for whatever there is, at once.
         """

@@ -26,6 +26,7 @@ class Announcer:
     table: RoutingTable = field(default_factory=lambda: RoutingTable(epoch=0))
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _newer: asyncio.Event = field(default_factory=asyncio.Event)
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _released: bool = False
     _reported: dict[str, tuple[ReplicaReport, int]] = field(default_factory=dict)
     _lives: dict[str, set[str]] = field(default_factory=dict)
@@ -46,15 +47,23 @@ class Announcer:
                     await self._changed.wait()
 
     async def refresh(self) -> bool:
-        """Read the table again; True when it is newer than the one known before."""
-        self._changed.clear()
-        table = await self.ledger.read(lambda tx: tx.table())
-        if table.epoch <= self.table.epoch:
-            return False
+        """Read the table again; True when it is another than the one known before.
+
+        An older one is what a database has that was restored from a copy. One read at a time:
+        of two at once the one that began first might end last, and look like such a copy.
+        """
+        async with self._reading:
+            self._changed.clear()
+            table = await self.ledger.read(lambda tx: tx.table())
+            if table.tag == self.table.tag:
+                return False
+            self._take(table)
+            return True
+
+    def _take(self, table: RoutingTable) -> None:
         self._show_shares(table)
         self.table = table
         self._wake_waiters()
-        return True
 
     def release(self) -> None:
         """Answer everybody who waits, now and from now on: this process is about to stop."""
@@ -65,15 +74,15 @@ class Announcer:
         self._newer.set()
         self._newer = asyncio.Event()
 
-    async def beyond(self, epoch: int | None, wait_s: float) -> RoutingTable:
-        """The current table; when its epoch is ``epoch``, wait up to ``wait_s`` for a newer one."""
+    async def beyond(self, known: str | None, wait_s: float) -> RoutingTable:
+        """The current table; when its tag is ``known``, wait up to ``wait_s`` for another."""
         if await self.refresh():
             self._changed.set()  # the loop pushes what this reader was the first to see
-        if epoch is None or self.table.epoch != epoch or wait_s <= 0:
+        if self.table.tag != known or wait_s <= 0:
             return self.table
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
-                while self.table.epoch == epoch and not self._released:
+                while self.table.tag == known and not self._released:
                     await self._newer.wait()
         return self.table
 

@@ -31,8 +31,8 @@ class HttpRegistry:
             raise RegistryAway(f"{path} answered {response.status_code}")
         return response
 
-    async def table(self, known: int | None, wait_s: float) -> RoutingTable | None:
-        """The routing table; None when its epoch is still ``known`` after ``wait_s`` seconds.
+    async def table(self, known: str | None, wait_s: float) -> RoutingTable | None:
+        """The routing table; None when its tag is still ``known`` after ``wait_s`` seconds.
 
         ``known`` None asks for whatever there is, at once.
         """

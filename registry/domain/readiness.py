@@ -48,10 +48,6 @@ class Fleet:
             if (said.model, said.version) == (model, version)
         ]
 
-    def behind(self, epoch: int) -> tuple[str, ...]:
-        """The replicas that route by an older table."""
-        return tuple(report.replica for report in self.reports if report.epoch < epoch)
-
 
 def _short(reason: str) -> str:
     """What a verdict's sentence has room for."""

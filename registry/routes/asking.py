@@ -22,14 +22,19 @@ ActId = Annotated[str, Path(max_length=128)]
 DryRun = Annotated[bool, Query(description="Do all of it, keep none of it, and show the result.")]
 
 
-def etag(revision: int) -> str:
+def etag(revision: int | str) -> str:
     """The entity tag of a revision."""
     return f'"{revision}"'
 
 
+def plain_tag(tag: str) -> str:
+    """What stands in an entity tag, weak or not."""
+    return tag.strip().removeprefix("W/").strip('"')
+
+
 def revision_of(tag: str) -> int | None:
     """The revision in an entity tag; None for ``*``. Raises ``Problem``."""
-    plain = tag.strip().removeprefix("W/").strip('"')
+    plain = plain_tag(tag)
     if plain == "*":
         return None
     if not plain.isdecimal() or len(plain) > 18:

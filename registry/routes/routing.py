@@ -8,7 +8,7 @@ from contracts.problems import ProblemCode
 from contracts.routing import ReplicaReport, RoutingTable
 from kit.problems import Problem
 from registry.announce import Announcer
-from registry.routes.asking import Platform, Reader, etag, revision_of
+from registry.routes.asking import Platform, Reader, etag, plain_tag
 
 
 def router(announcer: Announcer, *, long_poll_s_max: float) -> APIRouter:
@@ -22,12 +22,12 @@ def router(announcer: Announcer, *, long_poll_s_max: float) -> APIRouter:
         if_none_match: Annotated[str | None, Header()] = None,
         wait_s: Annotated[float, Query(ge=0, le=60)] = 0.0,
     ) -> RoutingTable | Response:
-        """The table. With ``If-None-Match`` and ``wait_s`` it waits for a newer one, else 304."""
-        known = None if if_none_match is None else revision_of(if_none_match)
+        """The table. With ``If-None-Match`` and ``wait_s`` it waits for another one, else 304."""
+        known = None if if_none_match is None else plain_tag(if_none_match)
         table = await announcer.beyond(known, min(wait_s, long_poll_s_max))
-        if table.epoch == known:
-            return Response(status_code=304, headers={"etag": etag(table.epoch)})
-        response.headers["etag"] = etag(table.epoch)
+        if table.tag == known:
+            return Response(status_code=304, headers={"etag": etag(table.tag)})
+        response.headers["etag"] = etag(table.tag)
         return table
 
     @routes.put("/replicas/{replica}")

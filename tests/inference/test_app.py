@@ -125,7 +125,7 @@ async def test_a_replica_that_knows_no_table_yet_takes_no_asks(settings: Inferen
     async with inference.lifespan(FastAPI()):
         with pytest.raises(FileNotFoundError):
             await loop.create_unix_connection(Gateway, address)
-        inference.load.offer(table)
+        inference.follow.offer(table)
         await until(lambda: Path(address).exists())
         transport, gateway = await loop.create_unix_connection(Gateway, address)
         gateway.send(1, orjson.dumps(body("a")))

@@ -35,7 +35,7 @@ def pytest_runtest_makereport(
     return report
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def platform() -> Iterator[StateDir]:
     """The state directory of a running, seeded platform."""
     with tempfile.TemporaryDirectory(prefix="leadline") as folder:
@@ -63,14 +63,14 @@ def _logs(state: StateDir) -> str:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def admin(platform: StateDir) -> Iterator[Client]:
     """The platform, as an administrator."""
     with Client.from_state(platform) as client:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def demo_user(platform: StateDir) -> Iterator[Client]:
     """The platform, as an application with the demo key."""
     with Client.from_state(platform, key="demo_key") as client:

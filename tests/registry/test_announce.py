@@ -1,6 +1,8 @@
 """Replica reports: who is live, and who died with a new version at work."""
 
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,22 @@ async def test_two_processes_of_one_name_are_no_row_of_crashes(desk: Desk) -> No
     for boot in "bababa":
         await hear(announcer, boot)
     assert (await desk.last()).crashes == 1
+
+
+async def test_a_database_restored_under_a_running_registry_is_what_counts(
+    desk: Desk, tmp_path: Path
+) -> None:
+    announcer = Announcer(desk.ledger, push, desk.clock, 10.0)
+    database, copy = tmp_path / "r" / "registry.db", tmp_path / "copy.db"
+    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+    await desk.start()
+    await announcer.refresh()
+    newer = announcer.table
+    with closing(sqlite3.connect(copy)) as source, closing(sqlite3.connect(database)) as target:
+        source.backup(target)
+    table = await announcer.beyond(newer.tag, 20.0)
+    assert (table.epoch, table.models["delay"].warm) == (newer.epoch - 1, ())
 
 
 async def test_an_unchanged_report_is_not_written_again_at_once(desk: Desk) -> None:

@@ -15,7 +15,7 @@ from tests.registry.scenes import report
 
 async def test_who_knows_the_epoch_gets_no_table(client: httpx.AsyncClient) -> None:
     first = await client.get("/v1/routing")
-    assert first.headers["etag"] == '"0"'
+    assert first.headers["etag"] == '"0.0"'
     again = await client.get("/v1/routing", headers={"if-none-match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
 
@@ -26,7 +26,7 @@ async def test_a_waiting_replica_gets_a_change_at_once(client: httpx.AsyncClient
 
     async def wait() -> tuple[RoutingTable, int]:
         answer = await client.get(
-            "/v1/routing", params={"wait_s": 20}, headers={"if-none-match": '"0"'}
+            "/v1/routing", params={"wait_s": 20}, headers={"if-none-match": '"0.0"'}
         )
         return RoutingTable.model_validate(answer.json()), clock.monotonic_ns()
 
@@ -38,6 +38,16 @@ async def test_a_waiting_replica_gets_a_change_at_once(client: httpx.AsyncClient
     table, got_ns = waiting.result()
     assert table.models["delay"].arms[0].version == "1"
     assert got_ns - changed_ns < 1_000_000_000
+
+
+async def test_who_knows_another_table_of_the_same_epoch_gets_this_one(
+    client: httpx.AsyncClient,
+) -> None:
+    await publish(client)
+    await promote(client, "1", "production")
+    before_the_restore = {"if-none-match": '"1.1699999999000000"'}
+    answer = await client.get("/v1/routing", params={"wait_s": 20}, headers=before_the_restore)
+    assert RoutingTable.model_validate(answer.json()).models["delay"].arms[0].version == "1"
 
 
 async def test_a_table_is_pushed_to_every_replica_that_gave_an_address(
