@@ -2,7 +2,8 @@
 
 Progress is a position in the log, kept in the store itself, never an event time: late rows cannot
 be lost, a killed applier goes on where it was, a store that lost its data says so by its positions
-and is filled again from the log, a view that is new is filled from the log's beginning.
+and is filled again from the log, a view that is new is filled from the log's beginning. A store
+that holds rows which the log, restored from a copy, does not have is emptied and filled again.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from feature_store.domain.plan import LOG_FIELD
+from feature_store.domain.plan import LIFE_FIELD, LOG_FIELD
 from feature_store.domain.writing import ViewWriter, view_writer
 from feature_store.ports import Contended, LogReader, OnlineStore, StoreFull
 from kit.clock import Clock
@@ -125,15 +126,15 @@ class Materializer:
     async def catch_up(self) -> None:
         """Apply until every view stands at the log's end."""
         self.applied = await self._store.applied()
-        log_id = self._log.log_id()
-        another = self.applied.get(LOG_FIELD, log_id) != log_id
+        another = not self._of_this_log()
         if another or self._emptying:
             _log.warning("online_store_emptied", of_another_log=another)
             await self._store.wipe()
             self.applied = {}
             self._emptying = False
-        if LOG_FIELD not in self.applied:
-            await self._record({LOG_FIELD: log_id})
+        source = {LOG_FIELD: self._log.log_id(), LIFE_FIELD: self._log.life()}
+        if not source.items() <= self.applied.items():
+            await self._record(source)
         last = self._log.last_seq()
         writers = self._writers
         for writer in writers:
@@ -148,6 +149,16 @@ class Materializer:
         self.caught_up_once = True
         async with self._advanced:
             self._advanced.notify_all()
+
+    def _of_this_log(self) -> bool:
+        """Whether the log has every row that was applied."""
+        positions = dict(self.applied)
+        log_id, life = self._log.log_id(), self._log.life()
+        if positions.pop(LOG_FIELD, log_id) != log_id:
+            return False
+        # A store that was filled before lives were written down is believed as far as it can be.
+        life = positions.pop(LIFE_FIELD, life)
+        return self._log.holds(life, max(positions.values(), default=0))
 
     async def _advance(self, writer: ViewWriter, last: int) -> None:
         position = self.applied.get(writer.fingerprint)

@@ -22,6 +22,12 @@ class LogReader(Protocol):
     def log_id(self) -> int:
         """A number that no other log has."""
 
+    def life(self) -> int:
+        """A number that no other life of this log has; another one after every opening."""
+
+    def holds(self, life_id: int, seq: int) -> bool:
+        """Whether everything up to ``seq`` is what was there in that life."""
+
     def last_seq(self) -> int:
         """Position of the last row; 0 when there is none."""
 
@@ -113,7 +119,7 @@ class OnlineStore(Protocol):
     async def applied(self) -> dict[str, int]:
         """View fingerprint -> position up to which its rows are applied; empty after a loss.
 
-        ``domain.plan.LOG_FIELD`` -> the id of the log they are positions of.
+        ``domain.plan.LOG_FIELD`` and ``LIFE_FIELD`` -> of which log, and which of its lives.
         """
 
     async def set_applied(self, positions: Mapping[str, int]) -> None:

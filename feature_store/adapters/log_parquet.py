@@ -6,6 +6,7 @@ the tail's rows as Parquet, atomically by rename, and only then deletes the tail
 rows are in both, and the tail's copies are skipped by position: nothing is lost, nothing is twice.
 
 Readers need no lock and may be other processes; there is one writer, which holds ``<folder>/lock``.
+Every opening by the writer begins a life (``domain.lives``), written down in ``<folder>/lives``.
 """
 
 import fcntl
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 
 from feature_store.adapters.frames import encode_frame, read_frames
 from feature_store.domain.intake import stamp
+from feature_store.domain.lives import Life, holds, read_lives, write_lives
 from feature_store.domain.schema import source_schema
 from feature_store.ports import LogParts
 from shared_features import Source
@@ -82,6 +84,21 @@ class ParquetLog:
     def log_id(self) -> int:
         """A number that no other log has: drawn when the log was begun."""
         return int((self.folder / "id").read_text())
+
+    def life(self) -> int:
+        """The life it leads: since the writer opened it last."""
+        return self.lives()[-1].id
+
+    def lives(self) -> list[Life]:
+        """Every life that is remembered, the present one last."""
+        try:
+            return read_lives((self.folder / "lives").read_text())
+        except FileNotFoundError:  # never opened since lives are written down
+            return []
+
+    def holds(self, life_id: int, seq: int) -> bool:
+        """Whether everything up to ``seq`` is what was there in that life."""
+        return holds(self.lives(), life_id, seq, self.last_seq())
 
     def last_seq(self) -> int:
         """Position of the last row; 0 when there is none."""
@@ -219,13 +236,14 @@ class LogWriter:
             os.close(self._lock)
             raise LogBusy(f"another process writes the log in {folder.name}") from None
         if not (folder / "id").exists():
-            (folder / "id.new").write_text(str(secrets.randbits(62)))
-            (folder / "id.new").rename(folder / "id")
+            _write_whole(folder / "id", str(secrets.randbits(62)))
         for path in folder.glob("*/*.partial"):
             path.unlink()
         for path in folder.glob("tail-*.wal"):
             _cut_torn_end(path)
         self._next_seq = self.reader.last_seq() + 1
+        life = Life(secrets.randbits(62), self._next_seq)
+        _write_whole(folder / "lives", write_lives([*self.reader.lives(), life]))
         self._ingested_us = self._last_ingested_us()
         self._tail_path: Path | None = None
         self._tail_file = -1
@@ -356,6 +374,17 @@ class LogWriter:
             column = ids["__event_id"].slice(max(0, len(ids) - limit))
             found[name] = column.drop_null().to_pylist()
         return found
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Durably, all of it or nothing."""
+    fresh = path.with_name(path.name + ".new")
+    with fresh.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+    _sync_folder(path.parent)
 
 
 def _plain(kind: pa.DataType) -> bool:

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from feature_store.domain.plan import applied_key
+from feature_store.domain.lives import NO_LIFE
+from feature_store.domain.plan import LIFE_FIELD, applied_key
 from feature_store.domain.writing import chunks
 from feature_store.ports import Fields, StoreFull, Swap
 from kit.redis_pipeline import PipelinedRedis, RedisAway, RedisError
@@ -83,8 +84,16 @@ class RedisStore:
         await self._all([("HSET", self._applied, *flat)])
 
     async def wipe(self) -> None:
+        # Killed on the way, it has to be seen that values of the old life are still there: until
+        # all are gone the store is of no life, and holds no view, so that none is looked up.
+        await self._all([("HSET", self._applied, LIFE_FIELD, NO_LIFE)])
+        [fields] = await self._all([("HKEYS", self._applied)])
+        views = [field for field in fields if field.decode() != LIFE_FIELD]
+        if views:
+            await self._all([("HDEL", self._applied, *views)])
         async for keys in self._scan(f"{self._namespace}:fs:*"):
-            await self._all([("UNLINK", key) for key in keys])
+            await self._all([("UNLINK", key) for key in keys if key.decode() != self._applied])
+        await self._all([("DEL", self._applied)])
 
     async def fields_of(self, field: bytes) -> list[tuple[bytes, bytes]]:
         found = []

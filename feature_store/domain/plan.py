@@ -21,6 +21,8 @@ Wanted = tuple[bytes, Sequence[bytes], Sequence[bytes]]
 """A command's name, keys and further arguments: it is asked once for each key."""
 LOG_FIELD = "log"
 """The field of the applied positions that names the log they are positions of."""
+LIFE_FIELD = "life"
+"""And the one that names its life (``domain.lives``)."""
 
 
 def applied_key(namespace: str) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from shutil import copytree, rmtree
+from typing import Any, cast
 
 import pytest
 
@@ -11,6 +13,7 @@ from feature_store.adapters.engine_numpy import NumpyEngine
 from feature_store.adapters.online_memory import MemoryStore
 from feature_store.adapters.online_redis import RedisStore
 from feature_store.domain import windows
+from feature_store.domain.plan import LIFE_FIELD, LOG_FIELD
 from feature_store.ports import Fields, Swap
 from kit.redis_pipeline import PipelinedRedis, RedisAway
 from tests.feature_store.test_parity import KEYS, Push, World, _random_push, same
@@ -142,12 +145,12 @@ async def test_applying_again_from_an_older_position_changes_nothing(tmp_path: P
         for one in history(10):
             await world.push(one)
             await world.materializer.catch_up()
-        positions = await store.applied()
-        before = {f: await store.fields_of(f.encode()[:12]) for f in positions if f != "log"}
-        older = {name: 3 for name in positions if name != "log"}
+        views = set(await store.applied()) - {LOG_FIELD, LIFE_FIELD}
+        before = {f: await store.fields_of(f.encode()[:12]) for f in views}
+        older = dict.fromkeys(views, 3)
         await store.set_applied(older)  # as a store says that lost its last second
         await world.materializer.catch_up()
-        after = {f: await store.fields_of(f.encode()[:12]) for f in positions if f != "log"}
+        after = {f: await store.fields_of(f.encode()[:12]) for f in views}
         assert after == before
         await expect(world)
     finally:
@@ -188,6 +191,83 @@ async def test_a_store_filled_from_another_log_is_emptied_first(
     async with redis_world(tmp_path / "two", redis_url) as (world, _):
         await world.materializer.catch_up()
         await expect(world)
+
+
+@pytest.mark.parametrize("pushed_since", [0, 2, 9])
+@pytest.mark.parametrize("restarts", [0, 1])
+async def test_what_is_pushed_to_a_log_restored_from_a_copy_is_served(
+    tmp_path: Path, redis_url: str, pushed_since: int, restarts: int
+) -> None:
+    log, copy = tmp_path / "world" / "log", tmp_path / "copy"
+    async with redis_world(tmp_path / "world", redis_url) as (world, _):
+        for one in history(5):
+            await world.push(one)
+        await world.materializer.catch_up()
+        copytree(log, copy)
+        rows = list(world.rows)
+        if not restarts:
+            await _push_and_apply(world, history(5, seed=6))
+    for _ in range(restarts):  # the rows that get lost were pushed in a later life
+        async with redis_world(tmp_path / "world", redis_url) as (world, _):
+            await _push_and_apply(world, history(5, seed=6))
+    rmtree(log)
+    copytree(copy, log)
+    async with redis_world(tmp_path / "world", redis_url) as (world, _):
+        world.rows = rows
+        world.clock.step_us(1_000)
+        for one in history(pushed_since, seed=7):
+            await world.push(one)
+        await world.materializer.catch_up()
+        await expect(world)
+
+
+async def _push_and_apply(world: World, pushes: list[Push]) -> None:
+    for one in pushes:
+        await world.push(one)
+    await world.materializer.catch_up()
+
+
+async def test_a_log_that_was_only_closed_and_opened_fills_nothing_again(
+    tmp_path: Path, redis_url: str
+) -> None:
+    for _ in range(3):
+        async with redis_world(tmp_path, redis_url) as (world, pipeline):
+            await world.materializer.catch_up()
+            await world.push(history(1)[0])
+            await world.materializer.catch_up()
+            await pipeline.execute("SETNX", "ll:fs:{witness}", "")
+    async with redis_world(tmp_path, redis_url) as (world, pipeline):
+        await world.materializer.catch_up()
+        assert await pipeline.execute("EXISTS", "ll:fs:{witness}") == 1
+
+
+async def test_a_store_whose_emptying_was_killed_is_emptied_to_the_end(
+    tmp_path: Path, redis_url: str
+) -> None:
+    async with redis_world(tmp_path, redis_url) as (world, pipeline):
+        await _push_and_apply(world, history(5))
+        store = RedisStore(cast("PipelinedRedis", _Dying(pipeline, "UNLINK")))
+        with pytest.raises(Killed):
+            await store.wipe()
+        with pytest.raises(RedisAway):  # and not a null
+            await world.online()
+        await pipeline.execute("HSET", "ll:fs:{left over}", "x", "y")
+        await world.materializer.catch_up()
+        assert await pipeline.execute("EXISTS", "ll:fs:{left over}") == 0
+        await expect(world)
+
+
+class _Dying:
+    """A connection whose process is killed at the first command of that name."""
+
+    def __init__(self, pipeline: PipelinedRedis, name: str) -> None:
+        self._pipeline = pipeline
+        self._name = name
+
+    async def execute_many(self, commands: Sequence[Sequence[bytes | str | int]]) -> list[Any]:
+        if any(command[0] == self._name for command in commands):
+            raise Killed
+        return await self._pipeline.execute_many(commands)
 
 
 async def test_starting_over_frees_what_only_emptied_windows_took(
