@@ -130,4 +130,7 @@ def _take(tx: Transaction, report: ReplicaReport, *, reborn: bool) -> None:
             if rollout.is_active and rollout.status != "warming":
                 died = rollout.model_copy(update={"crashes": rollout.crashes + 1})
                 tx.put_rollout(died)
+    for one in report.versions:
+        if tx.version(one.model, one.version) is None:  # of a database that this one replaced
+            tx.avoid_version(one.model, one.version)
     tx.put_replica(report)

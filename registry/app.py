@@ -20,6 +20,7 @@ from registry.adapters.evidence_http import HttpEvidence
 from registry.adapters.inspector_onnx import OnnxInspector
 from registry.adapters.ledger_sql import SqlLedger
 from registry.adapters.mirror_mlflow import MlflowMirror
+from registry.adapters.numbers_disk import DiskNumbers
 from registry.adapters.push_http import HttpTablePush
 from registry.adapters.runs_mlflow import MlflowRuns
 from registry.adapters.webhook_http import HttpWebhookPost
@@ -63,7 +64,8 @@ class Parts:
         self.hooks = HttpWebhookPost(
             clock, settings.webhook_timeout_s, private=settings.webhook_private_addresses
         )
-        self.ledger = ledger = SqlLedger(settings.database, clock, self.disk)
+        numbers = DiskNumbers(settings.directory / "numbers")
+        self.ledger = ledger = SqlLedger(settings.database, clock, self.disk, numbers)
         self.artifacts = DiskArtifacts(
             settings.directory / "artifacts", settings.artifact_bytes_max, self.disk
         )

@@ -19,6 +19,7 @@ from registry.domain.experiment import (
     compare,
     mismatch_of,
 )
+from registry.domain.numbers import numbers_in
 from registry.domain.readiness import Fleet
 from registry.domain.traffic import only, production_of, with_arms, with_warm, without
 from registry.ports import Announce, EvidenceSource, Ledger, Once, Transaction
@@ -127,8 +128,9 @@ class Experiments:
                 raise Problem(ProblemCode.CONFLICT, said)
             refuse_other_callers(control, record)
             refuse_unjudged(plan.metrics, record)
+        earlier = numbers_in(old.id for old in tx.experiments(model))
         experiment = Experiment(
-            id=f"ex-{model}-{len(tx.experiments(model)) + 1}",
+            id=f"ex-{model}-{tx.next_number('experiments', model, earlier)}",
             model=model,
             plan=plan,
             salt=self.new_salt(),

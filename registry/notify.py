@@ -106,8 +106,9 @@ class Notify:
 
 
 def message_id(entry: Entry) -> str:
-    """Names the act; the same at every repeat."""
-    return f"audit-{entry.seq}"
+    """Names the act; the same at every repeat, and not that of another act, which has the same
+    place in a log that was restored from a copy."""
+    return f"audit-{entry.seq}-{entry.digest[:16]}"
 
 
 def payload_of(entry: Entry) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """What the registry's verbs need from outside."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from contracts.evidence import Evidence, EvidenceQuery
 from contracts.manifest import FileEntry, Manifest
@@ -19,6 +19,7 @@ from registry.domain.version import VersionRecord
 from registry.domain.webhook import Webhook
 
 T = TypeVar("T")
+Series = Literal["versions", "rollouts", "experiments"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,12 @@ class Transaction(Protocol):
         """All, or one model's, oldest first."""
 
     def add_version(self, record: VersionRecord) -> None: ...
+
+    def next_number(self, series: Series, model: str, taken: Collection[int], of: str = "") -> int:
+        """A number that stands for nothing else, here or in a database that this one replaced."""
+
+    def avoid_version(self, model: str, version: str) -> None:
+        """Somebody serves a version of that number; it is not to become another one's."""
 
     def put_version(self, record: VersionRecord) -> None: ...
 
@@ -129,6 +136,20 @@ class Transaction(Protocol):
         """Alias -> MLflow version, as we last set them there."""
 
     def put_mirrored_aliases(self, model: str, aliases: dict[str, str]) -> None: ...
+
+
+class Numbers(Protocol):
+    """Which numbers were given, remembered apart from the database.
+
+    Others know a version by its number: one that means something else after the database was
+    restored from a copy would be served, counted and believed as what it was before.
+    """
+
+    def next(self, series: Series, model: str, taken: Collection[int], of: str = "") -> int:
+        """The number that ``of`` was given before, unless it is taken; else one beyond all."""
+
+    def keep(self, series: Series, model: str, number: int, of: str = "") -> None:
+        """Remember, durably, that the number is given."""
 
 
 class Ledger(Protocol):

@@ -17,6 +17,7 @@ from kit.problems import Problem
 from registry.domain.audit import Act
 from registry.domain.completeness import advice_for, missing_from
 from registry.domain.lifecycle import State
+from registry.domain.numbers import numbers_in
 from registry.domain.signature import Signature
 from registry.domain.version import VersionRecord, manifest_digest
 from registry.metrics import PUBLISHED
@@ -95,9 +96,10 @@ class Publish:
         same = next((record for record in versions if record.digest == digest), None)
         if same is not None:
             return _answer(same, advice) | {"existing": True}
+        taken = numbers_in(record.version for record in versions)
         record = VersionRecord(
             model=manifest.model,
-            version=str(1 + max((int(r.version) for r in versions), default=0)),
+            version=str(tx.next_number("versions", manifest.model, taken, digest)),
             state=State.CANDIDATE,
             manifest=manifest,
             digest=digest,

@@ -10,6 +10,7 @@ from kit.problems import Problem
 from registry.domain.audit import Act
 from registry.domain.effects import Scene, advanced, begun, taken_back
 from registry.domain.lifecycle import State
+from registry.domain.numbers import numbers_in
 from registry.domain.plan import RolloutPlan, override_plan
 from registry.domain.readiness import Fleet
 from registry.domain.rollout import Rollout, percent
@@ -151,8 +152,9 @@ class RollOut:
         refuse_unjudged(made.guards, record)
         if made.shadow is not None:
             refuse_shadow(record.manifest)
+        number = tx.next_number("rollouts", model, numbers_in(old.id for old in earlier))
         rollout = Rollout(
-            id=f"ro-{model}-{len(earlier) + 1}",
+            id=f"ro-{model}-{number}",
             model=model,
             candidate=version,
             baseline=baseline,

@@ -14,7 +14,7 @@ from kit.clock import Clock
 from registry.adapters.tables import HEAD, METADATA
 from registry.adapters.transaction_sql import SqlTransaction
 from registry.domain.audit import GENESIS
-from registry.ports import Once, Transaction
+from registry.ports import Numbers, Once, Transaction
 
 T = TypeVar("T")
 
@@ -27,10 +27,11 @@ SCHEMA_LOCK = 0x1EAD
 class SqlLedger:
     """See ``registry.ports.Ledger``. Constructing does no I/O; ``open`` creates the tables."""
 
-    def __init__(self, url: str, clock: Clock, executor: Executor) -> None:
+    def __init__(self, url: str, clock: Clock, executor: Executor, numbers: Numbers) -> None:
         self._url = url
         self._clock = clock
         self._executor = executor
+        self._numbers = numbers
         self._engine: Engine | None = None
 
     async def open(self) -> None:
@@ -95,13 +96,13 @@ class SqlLedger:
     def _read(self, work: Callable[[Transaction], T]) -> T:
         assert self._engine is not None, "open() comes first"
         with self._engine.connect() as connection:
-            return work(SqlTransaction(connection, self._clock))
+            return work(SqlTransaction(connection, self._clock, self._numbers))
 
     def _write(self, work: Callable[[Transaction], T]) -> T:
         assert self._engine is not None, "open() comes first"
         with _writers(self._engine).begin() as connection:
             connection.execute(update(HEAD).values(turn=HEAD.c.turn + 1))
-            return work(SqlTransaction(connection, self._clock))
+            return work(SqlTransaction(connection, self._clock, self._numbers))
 
     async def _off_loop(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)

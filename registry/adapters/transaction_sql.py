@@ -1,22 +1,26 @@
 """One transaction on the registry's tables."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import orjson
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
+from contracts.manifest import NAME
 from contracts.problems import ProblemCode
 from contracts.routing import ModelRoute, ReplicaReport, RoutingTable
+from kit.clock import Clock
 from kit.problems import Problem
 from registry.adapters.rollout_rows_sql import RolloutRows
 from registry.adapters.tables import AUDIT, HEAD, MEMORY, MIRROR, REPLICAS, ROUTES, VERSIONS
 from registry.domain.audit import Act, BrokenChain, Entry, chain, entry_of
 from registry.domain.effects import Scene
+from registry.domain.numbers import VERSION
 from registry.domain.rollout import Rollout
 from registry.domain.version import VersionRecord
-from registry.ports import Once, SeenReplica
+from registry.ports import Numbers, Once, SeenReplica, Series
 
 MEMORY_US = 7 * 86_400 * 1_000_000
 
@@ -24,13 +28,20 @@ MEMORY_US = 7 * 86_400 * 1_000_000
 class SqlTransaction(RolloutRows):
     """See ``registry.ports.Transaction``."""
 
+    def __init__(self, connection: Connection, clock: Clock, numbers: Numbers) -> None:
+        super().__init__(connection, clock)
+        self._numbers = numbers
+        self._undoing = False
+
     @contextmanager
     def undone(self) -> Iterator[None]:
         """What happens inside is taken back at the end."""
         savepoint = self._db.begin_nested()
+        self._undoing = True
         try:
             yield
         finally:
+            self._undoing = False
             savepoint.rollback()
 
     # Idempotency
@@ -109,6 +120,17 @@ class SqlTransaction(RolloutRows):
             .where(VERSIONS.c.model == record.model, VERSIONS.c.version == record.version)
             .values(document=record.model_dump_json())
         )
+
+    def next_number(self, series: Series, model: str, taken: Collection[int], of: str = "") -> int:
+        number = self._numbers.next(series, model, taken, of)
+        if not self._undoing:
+            # Before the commit: a number that is lost with its transaction is only skipped.
+            self._numbers.keep(series, model, number, of)
+        return number
+
+    def avoid_version(self, model: str, version: str) -> None:
+        if re.fullmatch(NAME, model) and re.fullmatch(VERSION, version):
+            self._numbers.keep("versions", model, int(version))
 
     # Routing
 

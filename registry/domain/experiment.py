@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from contracts.evidence import Evidence, GuardEvidence, GuardSpec
+from registry.domain.numbers import VERSION
 from registry.domain.plan import COUNT_MAX, DAY_S, S_MAX, GuardPlan
 from registry.domain.sentences import basis_of, effect_of
 
@@ -19,7 +20,7 @@ class ArmPlan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")
-    version: str = Field(pattern=r"^[1-9][0-9]{0,8}$")
+    version: str = Field(pattern=VERSION)
     weight: float = Field(gt=0, lt=1)
 
 

@@ -11,6 +11,7 @@ from kit.problems import Problem
 from registry.adopt import Adopt
 from registry.describe import Describe
 from registry.domain.lifecycle import State
+from registry.domain.numbers import VERSION
 from registry.domain.version import manifest_json
 from registry.ports import ArtifactStore
 from registry.promote import Promote
@@ -29,7 +30,7 @@ from registry.routes.asking import (
 from registry.routes.multipart import read_version
 
 ModelName = Annotated[str, Path(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-Version = Annotated[str, Path(pattern=r"^[1-9][0-9]{0,8}$")]
+Version = Annotated[str, Path(pattern=VERSION)]
 Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kit.problems import unfit
 from registry.describe import Describe
+from registry.domain.numbers import VERSION
 from registry.domain.plan import RolloutPlan, preset_plan
 from registry.domain.version import VersionRecord
 from registry.roll_back import RollBack
@@ -25,7 +26,7 @@ class RolloutIn(_Body):
     """``POST /v1/rollouts``: a preset, with whole fields of the plan replaced where given."""
 
     model: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
-    version: str = Field(pattern=r"^[1-9][0-9]{0,8}$")
+    version: str = Field(pattern=VERSION)
     preset: Literal["careful", "standard", "fast"] = "careful"
     plan: dict[str, Any] = Field(default_factory=dict)
     reason: Reasoned

@@ -18,6 +18,7 @@ from contracts.manifest import Manifest
 from contracts.routing import ModelRoute, ReplicaReport, VersionState
 from kit.clock import FakeClock
 from registry.adapters.ledger_sql import SqlLedger
+from registry.adapters.numbers_disk import DiskNumbers
 from registry.domain.audit import check_chain
 from registry.domain.lifecycle import State
 from registry.domain.plan import RolloutPlan, preset_plan
@@ -165,7 +166,10 @@ class Desk:
         self.announced = 0
         self._executor = ThreadPoolExecutor(2)
         self.ledger = SqlLedger(
-            f"sqlite:///{state_dir / 'r' / 'registry.db'}", clock, self._executor
+            f"sqlite:///{state_dir / 'r' / 'registry.db'}",
+            clock,
+            self._executor,
+            DiskNumbers(state_dir / "numbers"),
         )
         self.promote = Promote(self.ledger, self._announce, four_eyes)
         self.roll_out = RollOut(self.ledger, self._announce, lambda: "salt", 10.0, four_eyes)

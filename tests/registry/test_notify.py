@@ -14,8 +14,9 @@ from contracts.identity import Caller
 from kit.clock import FakeClock, SystemClock
 from kit.problems import Problem
 from registry.adapters.webhook_http import HttpWebhookPost
+from registry.domain.audit import GENESIS, Act, chain
 from registry.domain.webhook import ATTEMPTS_MAX
-from registry.notify import Notify
+from registry.notify import Notify, message_id
 from tests.registry.scenes import Desk
 
 ADMIN = Caller("root", frozenset({"admin"}))
@@ -153,3 +154,9 @@ async def test_the_secret_is_shown_once(desk: Desk) -> None:
         assert "secret" not in shown
         await notify.unsubscribe(shown["id"], ADMIN)
         assert await notify.subscribers() == []
+
+
+def test_an_act_in_the_place_of_one_that_a_restored_log_lost_has_an_id_of_its_own() -> None:
+    lost, act = (Act(actor="ann", action="test", reason=reason) for reason in ("lost", "new"))
+    ids = {message_id(chain(one, 9, 0, 0, GENESIS)) for one in (lost, act, act)}
+    assert len(ids) == 2

@@ -3,6 +3,7 @@
 import asyncio
 from hashlib import sha256
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import httpx
@@ -328,3 +329,30 @@ async def test_a_number_that_is_none_is_refused_and_harms_no_other_version(
     answer = await client.post("/v1/models/delay/versions", files=files)
     assert answer.status_code == 422
     assert len((await client.get("/v1/models/delay")).json()["versions"]) == 1
+
+
+async def test_a_number_is_not_given_to_another_version_by_a_database_restored_from_a_copy(
+    tmp_path: Path, fake_clock: FakeClock
+) -> None:
+    settings = settings_for(tmp_path)
+    database, copy = tmp_path / "registry" / "registry.db", tmp_path / "copy.db"
+    async with running(build(settings, fake_clock)) as client:
+        await publish(client)
+    database.rename(copy)
+    copyfile(copy, database)
+    async with running(build(settings, fake_clock)) as client:
+        assert (await publish(client, 3.0)).json()["version"] == "2"
+        assert (await publish(client, 5.0, query="?dry_run=true")).json()["version"] == "3"
+    copyfile(copy, database)
+    async with running(build(settings, fake_clock)) as client:
+        assert (await publish(client, 4.0)).json()["version"] == "3"
+        assert (await publish(client, 3.0)).json()["version"] == "2"  # what it was before
+
+
+async def test_a_number_that_a_replica_serves_is_not_given_to_another_version(
+    client: httpx.AsyncClient,
+) -> None:
+    serving = {"model": "delay", "version": "5", "state": "ready"}
+    report = {"replica": "one", "epoch": 9, "versions": [serving]}
+    assert (await client.put("/v1/replicas/one", json=report)).is_success
+    assert (await publish(client)).json()["version"] == "6"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kit.clock import FakeClock
 from kit.problems import Problem
 from registry.domain.lifecycle import State
+from registry.ports import Transaction
 from registry.preconditions import Expected
 from tests.registry.scenes import ANN, BOB, BOSS, Desk, evidence, found, plan, report
 
@@ -387,3 +388,12 @@ async def _play(desk: Desk, move: str) -> None:
             await desk.roll_out.act(name, move, "a test wants it", BOSS, ANY)  # type: ignore[arg-type]
     except (Problem, IndexError):
         pass  # refused; what matters is that nothing broke
+
+
+async def test_no_rollout_gets_the_id_of_one_that_the_database_has_forgotten(desk: Desk) -> None:
+    def forgotten(tx: Transaction) -> None:
+        for _ in range(3):
+            tx.next_number("rollouts", "delay", [])
+
+    await desk.ledger.write(forgotten)
+    assert await desk.start() == "ro-delay-4"

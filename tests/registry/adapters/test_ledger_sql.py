@@ -15,6 +15,7 @@ import pytest
 from kit.clock import FakeClock
 from kit.problems import Problem
 from registry.adapters.ledger_sql import SqlLedger
+from registry.adapters.numbers_disk import DiskNumbers
 from registry.domain.audit import Act, check_chain
 from registry.domain.effects import Scene
 from registry.domain.traffic import only
@@ -67,9 +68,10 @@ async def ledgers(
         url = request.getfixturevalue("postgres")
         _empty(url)
     executor = ThreadPoolExecutor(8)
-    pair = (SqlLedger(url, FakeClock(), executor), SqlLedger(url, FakeClock(), executor))
+    numbers = DiskNumbers(tmp_path / "numbers")
+    pair = [SqlLedger(url, FakeClock(), executor, numbers) for _ in range(2)]
     await asyncio.gather(*(ledger.open() for ledger in pair))
-    yield pair
+    yield pair[0], pair[1]
     for ledger in pair:
         await ledger.close()
     executor.shutdown()
@@ -89,7 +91,8 @@ async def test_copies_that_start_together_on_a_new_file_all_open_it(tmp_path: Pa
     with ThreadPoolExecutor(8) as executor:
         for turn in range(60):
             url = f"sqlite:///{tmp_path / f'{turn}.db'}"
-            copies = [SqlLedger(url, FakeClock(), executor) for _ in range(2)]
+            numbers = DiskNumbers(tmp_path / "numbers")
+            copies = [SqlLedger(url, FakeClock(), executor, numbers) for _ in range(2)]
             await asyncio.gather(*(one.open() for one in copies))
             for one in copies:
                 await one.close()
