@@ -1,5 +1,6 @@
 """Lets shadow versions score what was answered, afterwards, on what capacity is left."""
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ from kit.clock import Clock
 
 _BUSY_S = 0.005
 """Shadows wait while an arriving row would wait longer than this."""
-_IDLE_S = 0.01
+_AGAIN_S = 0.01
 
 
 class Shadow:
@@ -36,6 +37,7 @@ class Shadow:
         self._rows_max = rows_max
         self._queue: deque[Group] = deque()
         self._rows = 0
+        self._offered = asyncio.Event()
 
     def offer(self, served: Served) -> None:
         """Remember an answered group for each shadow of its model."""
@@ -48,12 +50,16 @@ class Shadow:
             self._rows += rows
             loaded.in_use += 1
             self._queue.append(_as_shadow(group, loaded))
+            self._offered.set()
 
     async def run(self) -> None:
         """For ever."""
         while True:
-            if not self._queue or self._paces.wait_s() > _BUSY_S:
-                await self._clock.sleep_s(_IDLE_S)
+            self._offered.clear()
+            if not self._queue:
+                await self._offered.wait()
+            elif self._paces.wait_s() > _BUSY_S:
+                await self._clock.sleep_s(_AGAIN_S)
             else:
                 await self.step()
 

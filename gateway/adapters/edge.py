@@ -23,6 +23,7 @@ from kit.problems import Problem, problem_body
 
 _log = get_logger(__name__)
 
+HOSTS_MAX = 64
 TRACED_LINES_PER_S_MAX = 50
 """Callers choose what they trace; the log is not theirs to fill."""
 FAULT_LINES_PER_S_MAX = 50
@@ -72,6 +73,8 @@ class Edge:
         self.fast_lane = fast_lane
         self.connections_max = connections_max
         self.connections: set[Connection] = set()
+        self.hosts: set[bytes] = set()
+        """Values of Host that were found sound: the fast lane knows no others."""
         self.context = contextvars.copy_context()
         """Of errands: what logs say of this process."""
         self._traced_lines = LineBudget(TRACED_LINES_PER_S_MAX)
@@ -86,6 +89,12 @@ class Edge:
         """Close what takes too long. Run it once a second."""
         for connection in list(self.connections):
             connection.check(now_s)
+
+    def know_host(self, host: bytes) -> None:
+        """A sound value of Host."""
+        if len(self.hosts) >= HOSTS_MAX:
+            self.hosts.clear()  # whoever is called by a true name is back with the next request
+        self.hosts.add(host)
 
     def log_access(self, status: int, question: Question, path: str, seconds: float) -> None:
         """One line for a sample of sound answers, for faults of ours, and for sampled traces."""

@@ -68,7 +68,6 @@ class EdgeProtocol(HttpToolsProtocol):
         """Of a request whose head was sound, until its body is read."""
         self.chunk = b""
         """What was read last, while it can be one whole message."""
-        self.known_host: bytes | None = None
         self.known_head: KnownHead | None = None
         self.gathering: Gathering
         """For ASGI answers: their heads and bodies leave in one write."""
@@ -174,7 +173,7 @@ class EdgeProtocol(HttpToolsProtocol):
             or len(fields) != len(self.headers)
             or len(fields) > self.edge.limits.headers_max
             or self.chunk.find(b"\r\n\r\n", 0, QUICK_HEAD_BYTES) < 0
-            or fields.get(b"host") != self.known_host
+            or fields.get(b"host") not in self.edge.hosts
             or not SPECIAL.isdisjoint(fields)
             or self.flow.write_paused
             or not self.edge.fast_lane
@@ -202,7 +201,7 @@ class EdgeProtocol(HttpToolsProtocol):
         )
         if fault is not None:
             self._stop(fault)
-        self.known_host = fields[b"host"]
+        self.edge.know_host(fields[b"host"])
         path = self.path = self.url.partition(b"?")[0].decode()
         rule = rule_for(path)
         self.body_bytes_max = rule.body_bytes_max if rule else CONTROL_BYTES_MAX

@@ -3,6 +3,7 @@
 import errno
 import os
 import struct
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
@@ -48,6 +49,8 @@ class FileSpool:
         self._end = SpoolPlace(0, 0)
         self._sizes: dict[int, int] = {}
         self._unsynced = False
+        self._full: deque[int] = deque()
+        """Segments that are not synced yet."""
         self._failed = False
         self.cursor = SpoolPlace(0, 0)
         """What lies before is durable elsewhere."""
@@ -94,11 +97,7 @@ class FileSpool:
         fresh = os.open(self._path(segment), flags, 0o600)  # first: it may fail, and then we go on
         before, self._file = self._file, fresh
         if before >= 0:
-            try:
-                os.fdatasync(before)
-            except OSError as failed:
-                _log.error("spool_sync_failed", reason=failed.strerror)
-            os.close(before)
+            self._full.append(before)
         self._end = SpoolPlace(segment, 0)
         self._sizes[segment] = 0
 
@@ -216,6 +215,12 @@ class FileSpool:
 
     def sync(self) -> None:
         """Make everything written survive a power cut; blocking, for a thread."""
+        while self._full:
+            full = self._full.popleft()
+            try:
+                os.fdatasync(full)
+            finally:
+                os.close(full)
         if self._unsynced:
             self._unsynced = False
             os.fdatasync(self._file)

@@ -1,11 +1,14 @@
 """Shadows score what was answered, afterwards, and are never answered."""
 
+import asyncio
+
 import orjson
 import pytest
 
 from contracts.routing import Arm, ModelRoute, RoutingTable
 from inference.domain.fleet import fleet_of
 from tests.inference.parts import House, body, logistic_model
+from tests.polling import until
 
 
 def with_shadow(house: House) -> None:
@@ -28,6 +31,15 @@ async def test_a_shadow_scores_after_the_answer_and_pairs_with_it(house: House) 
     assert shadowed.request_id.tolist() == answered.request_id.tolist()
     assert shadowed.row.tolist() == answered.row.tolist() == [0, 1]
     assert shadowed.score.tolist() == pytest.approx([1 - p for p in answered.score.tolist()])
+
+
+async def test_an_offer_wakes_the_shadow(house: House) -> None:
+    with_shadow(house)
+    running = asyncio.ensure_future(house.shadow.run())
+    await asyncio.sleep(0)  # it waits by now
+    await house.ask(body("a"))
+    await until(lambda: len(house.spool.batches) == 2)
+    running.cancel()
 
 
 async def test_shadows_that_come_too_late_are_dropped_and_counted(house: House) -> None:

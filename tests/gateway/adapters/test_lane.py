@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from gateway.adapters.edge import Edge, EdgeTimes
+from gateway.adapters.edge import HOSTS_MAX, Edge, EdgeTimes
 from gateway.adapters.edge_httptools import EdgeProtocol
 from gateway.domain.exchange import Question, Reply
 from gateway.domain.head import HeadLimits
@@ -49,7 +49,7 @@ class Lane:
         return await self._predict(question)
 
     async def serve(self) -> asyncio.Server:
-        edge = Edge(
+        edge = self.edge = Edge(
             self._predict, self._infer, HeadLimits(), EdgeTimes(), self._clock,
             connections_max=9, access_log_share=0,
         )  # fmt: skip
@@ -100,7 +100,7 @@ async def test_tensors_take_the_fast_lane_unless_they_are_special(lane: Lane) ->
     reader, writer = await asyncio.open_unix_connection(lane.path)
     async with asyncio.timeout(10):
         for sent, status in (
-            (infer(), 204),  # the first of a connection
+            (infer(), 204),  # its Host has to be looked at first
             (infer(extra=told), 200),
             (infer(extra=told, body=b"{}" + b"\xff" * 50_000), 200),
             (infer(b"/v2/models/delay/versions/1/infer"), 200),
@@ -126,6 +126,27 @@ async def test_tensors_take_the_fast_lane_unless_they_are_special(lane: Lane) ->
         b"content-type: application/octet-stream\ninference-header-content-length: 2\n"
     )
     assert third.target == "POST /v2/models/delay/versions/1/infer"
+
+
+async def test_a_host_that_was_sound_once_is_known_to_every_connection(lane: Lane) -> None:
+    statuses = []
+    async with asyncio.timeout(10):
+        for sent in (infer(), infer(), infer().replace(b"Host: x", b"Host: x y"), infer()):
+            reader, writer = await asyncio.open_unix_connection(lane.path)
+            writer.write(sent)
+            statuses.append(status_of(await reader.readuntil(b"\r\n\r\n")))
+            writer.close()
+    assert statuses == [204, 200, 400, 200]
+
+
+async def test_invented_hosts_take_no_more_room_than_there_is(lane: Lane) -> None:
+    reader, writer = await asyncio.open_unix_connection(lane.path)
+    async with asyncio.timeout(10):
+        for number in range(HOSTS_MAX + 1):
+            writer.write(infer().replace(b"Host: x", b"Host: x%d" % number))
+            assert status_of(await reader.readuntil(b"\r\n\r\n")) == 204
+    writer.close()
+    assert lane.edge.hosts == {b"x%d" % HOSTS_MAX}
 
 
 async def test_calls_with_one_head_share_what_it_says(lane: Lane) -> None:

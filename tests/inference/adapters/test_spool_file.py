@@ -1,5 +1,6 @@
 """The spool keeps what it took, whatever happens to the process."""
 
+import os
 import resource
 from collections.abc import Iterator
 from itertools import accumulate
@@ -193,6 +194,22 @@ def test_a_disk_that_takes_no_new_segment_costs_no_answer(spool: FileSpool, tmp_
     spool.append(b"x", 1)
     assert spool.end == SpoolPlace(2, 0)
     assert [record.seq for record in all_of(spool)] == list(range(1, 37))
+
+
+def test_a_full_segment_is_synced_with_the_next_and_not_by_who_fills_it(
+    spool: FileSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    monkeypatch.setattr(
+        os, "fdatasync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}"))
+    )
+    for _ in range(33):
+        spool.append(bytes(1 << 20), 1)
+    assert (spool.end.segment, synced) == (2, [])
+    spool.sync()
+    assert [Path(name).name for name in synced] == ["0000000001.seg", "0000000002.seg"]
+    spool.sync()
+    assert len(synced) == 2
 
 
 @settings(max_examples=50, deadline=None)
