@@ -1,9 +1,11 @@
 """Mirror: MLflow shows what the registry decided; what moves there without us is noticed.
 
-The registry's own tables are the truth. MLflow may be away: then versions and aliases wait.
+The registry's own tables are the truth. MLflow may be away: then versions and aliases wait. It may
+be restored from a copy, and not know its numbers any more, or show others under them: then what is
+missing is shown again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from registry.domain.audit import Act
@@ -26,6 +28,8 @@ class Mirror:
     mlflow: ModelMirror
     holder: str
     lease_s: float
+    _trusted: set[str] = field(default_factory=set)
+    """Models of which MLflow is not known to have lost anything since they were looked through."""
 
     async def __call__(self) -> None:
         """Raises what MLflow raises; then the rest waits for the next time.
@@ -33,24 +37,47 @@ class Mirror:
         Does nothing while another copy holds the lease: two that compare at the same time would
         take each other's moves for somebody's in MLflow.
         """
-        records = await self.ledger.read(lambda tx: tx.versions())
-        pending = [record for record in records if record.mlflow_version is None]
-        MIRROR_PENDING.set(len(pending))
-        for record in pending:
-            if not await self._is_ours():
-                return
-            await self._put(record)
-        for model in sorted({record.model for record in records}):
-            if not await self._is_ours():
-                return
-            await self._align(model)
-        MIRROR_PENDING.set(0)
+        MIRROR_PENDING.set(await self.ledger.read(_waiting))
+        try:
+            for model in await self.ledger.read(lambda tx: tx.models()):
+                if not await self._is_ours():
+                    return
+                looked = model not in self._trusted
+                if looked:
+                    await self._look_through(model)
+                await self._show(model)
+                await self._align(model, looked=looked)
+        except Exception:
+            self._trusted.clear()
+            raise
+        MIRROR_PENDING.set(await self.ledger.read(_waiting))
+
+    async def _look_through(self, model: str) -> None:
+        """What MLflow does not show under the number that it gave is to be shown again."""
+        found = await self.mlflow.digests(model)
+
+        def forget(tx: Transaction) -> None:
+            for record in tx.versions(model):
+                number = record.mlflow_version
+                if number is not None and found.get(number) != record.digest:
+                    tx.put_version(record.model_copy(update={"mlflow_version": None}))
+
+        await self.ledger.write(forget)
+        self._trusted.add(model)
+
+    async def _show(self, model: str) -> None:
+        for record in await self.ledger.read(lambda tx: tx.versions(model)):
+            if record.mlflow_version is None and await self._is_ours():
+                await self._put(record)
 
     async def _is_ours(self) -> bool:
         return await self.ledger.write(lambda tx: tx.take_lease(LEASE, self.holder, self.lease_s))
 
     async def _put(self, record: VersionRecord) -> None:
-        number = await self.mlflow.put_version(record, self._files(record))
+        files = self._files(record)
+        if len(files) < len(record.manifest.files):
+            return  # lost here; what is published again brings them
+        number = await self.mlflow.put_version(record, files)
 
         def remember(tx: Transaction) -> None:
             current = tx.version(record.model, record.version)
@@ -63,7 +90,9 @@ class Mirror:
         located = {e.path: self.artifacts.locate(e.sha256) for e in record.manifest.files}
         return {path: place for path, place in located.items() if place is not None}
 
-    async def _align(self, model: str) -> None:
+    async def _align(self, model: str, *, looked: bool) -> None:
+        if not await self._is_ours():
+            return
         records = await self.ledger.read(lambda tx: tx.versions(model))
         before = await self.ledger.read(lambda tx: tx.mirrored_aliases(model))
         wanted = aliases_of(records)
@@ -75,6 +104,9 @@ class Mirror:
             # After a crash between setting and remembering, the alias already is what we want.
             if found.get(alias) not in (before.get(alias), wanted.get(alias))
         }
+        if moved and not looked:  # by somebody, or by a restore that lost more than aliases
+            self._trusted.discard(model)
+            return
         if moved:
             await self._log_moves(model, before, moved)
         for alias in sorted(ours):
@@ -97,6 +129,10 @@ class Mirror:
             after=dict(moved),
         )
         await self.ledger.write(lambda tx: tx.record(act))
+
+
+def _waiting(tx: Transaction) -> int:
+    return sum(record.mlflow_version is None for record in tx.versions())
 
 
 def aliases_of(records: list[VersionRecord]) -> dict[str, str]:

@@ -240,6 +240,9 @@ class ModelMirror(Protocol):
     async def put_version(self, record: VersionRecord, files: Mapping[str, Path]) -> str:
         """Register the version with its run, unless it already is. Returns MLflow's number."""
 
+    async def digests(self, model: str) -> dict[str, str]:
+        """MLflow version number -> digest of the version that it shows."""
+
     async def aliases(self, model: str) -> dict[str, str]:
         """Alias -> MLflow version number."""
 

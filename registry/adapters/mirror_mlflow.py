@@ -27,6 +27,10 @@ class MlflowMirror:
         """Register the version with its run, unless it already is."""
         return await self._off_loop(lambda: self._put_version(record, files))
 
+    async def digests(self, model: str) -> dict[str, str]:
+        """MLflow version number -> digest; those that are not ours are left out."""
+        return await self._off_loop(lambda: self._digests(model))
+
     async def aliases(self, model: str) -> dict[str, str]:
         """Alias -> MLflow version number; empty for a model MLflow does not know."""
         return await self._off_loop(lambda: self._aliases(model))
@@ -42,6 +46,10 @@ class MlflowMirror:
 
         await self._off_loop(change)
 
+    def _digests(self, model: str) -> dict[str, str]:
+        found = self._client().search_model_versions(f"name='{model}'")
+        return {str(one.version): one.tags[DIGEST_TAG] for one in found if DIGEST_TAG in one.tags}
+
     def _aliases(self, model: str) -> dict[str, str]:
         from mlflow.exceptions import MlflowException
 
@@ -56,9 +64,9 @@ class MlflowMirror:
     def _put_version(self, record: VersionRecord, files: Mapping[str, Path]) -> str:
         client = self._client()
         self._ensure_model(record.model)
-        for known in client.search_model_versions(f"name='{record.model}'"):
-            if known.tags.get(DIGEST_TAG) == record.digest:
-                return str(known.version)
+        for number, digest in self._digests(record.model).items():
+            if digest == record.digest:
+                return number
         run = self._run(record)
         with TemporaryDirectory() as folder:
             _write_flavor(Path(folder), record, files)

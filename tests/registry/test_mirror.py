@@ -1,9 +1,10 @@
 """MLflow shows what serves, and what moves there without us is noticed. MLflow is real."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from registry.app import build
 from registry.domain.version import VersionRecord
 from registry.mirror import Mirror
 from tests.polling import until
-from tests.registry.conftest import promote, publish, running, settings_for
+from tests.registry.conftest import doubling_model, promote, publish, running, settings_for
 from tests.registry.scenes import Desk
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, while it is imported
@@ -118,12 +119,19 @@ class SlowMlflow:
 
     def __init__(self) -> None:
         self.put: list[str] = []
+        self.shown: dict[str, str] = {}
         self.aliased: dict[str, str] = {}
 
     async def put_version(self, record: VersionRecord, _files: Mapping[str, Path]) -> str:
         await asyncio.sleep(0)
         self.put.append(record.name)
-        return record.version
+        number = str(len(self.shown) + 1)
+        self.shown[number] = record.digest
+        return number
+
+    async def digests(self, _model: str) -> dict[str, str]:
+        await asyncio.sleep(0)
+        return dict(self.shown)
 
     async def aliases(self, _model: str) -> dict[str, str]:
         await asyncio.sleep(0)
@@ -133,6 +141,8 @@ class SlowMlflow:
         await asyncio.sleep(0)
         self.aliased.pop(alias, None)
         if version is not None:
+            if version not in self.shown:
+                raise LookupError(version)
             self.aliased[alias] = version
 
 
@@ -165,3 +175,65 @@ async def test_another_copy_goes_on_where_the_first_fell_silent(
         desk.clock.step_us(11_000_000)
         await second()
         assert mlflow.aliased["production"] == "1"
+
+
+def _copy_of(database: Path) -> sqlite3.Connection:
+    copy = sqlite3.connect(":memory:")
+    with closing(sqlite3.connect(database, timeout=10.0)) as source:
+        source.backup(copy)
+    return copy
+
+
+async def test_an_mlflow_restored_from_a_copy_shows_again_what_it_lost_and_the_log_says_it_once(
+    mirrored: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    await publish(mirrored, 2.0)
+    await promote(mirrored, "1", "production")
+    await _until_mirrored(mirrored, tmp_path, "production")
+    copy = _copy_of(tmp_path / "mlflow" / "mlflow.db")
+    await publish(mirrored, 3.0)
+    await _until_mirrored(mirrored, tmp_path, "candidate")
+    await promote(mirrored, "1", "archived")
+    await promote(mirrored, "2", "production")
+
+    async def shown() -> str | None:
+        with suppress(Exception):  # MLflow's own, while its database changes under it
+            found = _mlflow(tmp_path).get_model_version_by_alias("delay", "production")
+            return str(found.tags["leadline.version"])
+        return None
+
+    async def is_right() -> bool:
+        return await shown() == "2"
+
+    await until(is_right, LIMIT_S)
+    with closing(sqlite3.connect(tmp_path / "mlflow" / "mlflow.db", timeout=10.0)) as restored:
+        copy.backup(restored)
+    await publish(mirrored, 4.0)  # which gets a number there that version 2 had
+    await until(is_right, LIMIT_S)
+    candidate = await _until_mirrored(mirrored, tmp_path, "candidate")
+    assert candidate.tags["leadline.version"] == "3"
+    before = len(await _moves(mirrored))
+    await asyncio.sleep(0.5)  # five looks
+    assert len(await _moves(mirrored)) == before <= 2
+
+
+async def test_a_version_whose_files_are_lost_keeps_no_other_from_being_shown(
+    tmp_path: Path, fake_clock: FakeClock
+) -> None:
+    settings = settings_for(tmp_path)
+    async with running(build(settings, fake_clock)) as client:
+        await publish(client, 2.0)
+        await publish(client, 3.0)
+    for place in (tmp_path / "registry" / "artifacts").glob("??/*"):
+        if place.read_bytes() == doubling_model(2.0):
+            place.unlink()
+    async with running(build(settings_for(tmp_path, mirror_s=0.1), fake_clock)) as client:
+        await _until_mirrored(client, tmp_path, "candidate")
+        assert (await client.get("/v1/models/delay/versions/1")).json()["mlflow_version"] is None
+        await publish(client, 2.0)
+        await until(lambda: _is_mirrored(client, "1"), LIMIT_S)
+
+
+async def _is_mirrored(client: httpx.AsyncClient, version: str) -> bool:
+    page = (await client.get(f"/v1/models/delay/versions/{version}")).json()
+    return page["mlflow_version"] is not None
