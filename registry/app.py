@@ -43,6 +43,7 @@ from registry.routes import routing as routing_routes
 from registry.routes import webhooks as webhook_routes
 from registry.settings import RegistrySettings
 from registry.steer import Steer
+from registry.take_stock import TakeStock
 
 PROVE_EVERY_S = 3600.0
 
@@ -77,6 +78,7 @@ class Parts:
         self.mirror = Mirror(ledger, self.artifacts, MlflowMirror(mlflow), holder, lease_s)
         runs = MlflowRuns(mlflow, settings.artifact_bytes_max, settings.artifact_files_max)
         self.audit = Audit(ledger)
+        self.take_stock = TakeStock(ledger, self.artifacts)
         self.adopt = Adopt(runs, self.artifacts)
         self.describe = Describe(ledger, live_s)
         self.publish = Publish(
@@ -138,6 +140,7 @@ def build(settings: RegistrySettings, clock: Clock | None = None) -> FastAPI:
             tasks.start("announce", parts.announcer.run, restart=True)
             tasks.start("mirror", parts.mirroring, restart=True)
             tasks.start("prove", periodic(parts.audit.verify, PROVE_EVERY_S), restart=True)
+            tasks.start("stock", periodic(parts.take_stock, PROVE_EVERY_S), restart=True)
             for name, work in (
                 ("steer", parts.steer),
                 ("experiments", parts.experiments),

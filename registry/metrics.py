@@ -39,6 +39,12 @@ AUDIT_BROKEN = Gauge(
     registry=REGISTRY,
 )
 
+FILES_MISSING = Gauge(
+    "registry_files_missing",
+    "Files of versions that are not there, or not whole; looked at every hour.",
+    registry=REGISTRY,
+)
+
 TRAFFIC_SHARE = Gauge(
     "rollout_traffic_share",
     "Share of units the routing table gives to a version.",

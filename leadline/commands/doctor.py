@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
 import click
+import httpx
 
 from leadline.commands.status import look
 from leadline.commands.up import running_pid
@@ -24,7 +25,7 @@ Finding = tuple[bool, str]
 def doctor(state: StateDir) -> None:
     """Look for what could keep the platform from running; exit code 1 when something is found."""
     checks: tuple[Callable[[StateDir], Iterator[Finding]], ...] = (
-        _python, _packages, _redis, _state, _ports, _services,
+        _python, _packages, _redis, _state, _ports, _services, _registry,
     )  # fmt: skip
     bad = 0
     for check in checks:
@@ -83,3 +84,18 @@ def _services(state: StateDir) -> Iterator[Finding]:
     for name, service in look(state)["services"].items():
         why = "; ".join(service["missing"]) or "ready"
         yield service["ready"], f"{name} at {service['url']}: {why}"
+
+
+def _registry(state: StateDir) -> Iterator[Finding]:
+    """What the registry has found out about itself, as Prometheus is told."""
+    if running_pid(state) is None:
+        return
+    try:
+        answer = httpx.get(f"{state.read_endpoints()['registry']}/metrics", trust_env=False)
+    except httpx.TransportError:
+        return  # ``_services`` says so
+    told = dict(line.rsplit(" ", 1) for line in answer.text.splitlines() if line[:1] != "#")
+    files = float(told.get("registry_files_missing", 0))
+    yield not files, f"files of versions: {f'{files:.0f} missing' if files else 'all there'}"
+    broken = float(told.get("registry_audit_broken", 0))
+    yield not broken, f"audit log: {'not what was written' if broken else 'as it was written'}"

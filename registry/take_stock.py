@@ -1,0 +1,35 @@
+"""Take stock: are the files there that the versions are made of?
+
+A database and its files are two stores, and may come from two copies. What serves goes on from the
+replicas' own disks, so nobody would notice before a version is to be loaded.
+"""
+
+from dataclasses import dataclass
+
+from kit.logs import get_logger
+from registry.metrics import FILES_MISSING
+from registry.ports import ArtifactStore, Ledger
+
+_log = get_logger(__name__)
+VERSIONS_TOLD_MAX = 20
+
+
+@dataclass(frozen=True, slots=True)
+class TakeStock:
+    """Counts what is missing; by size, for hashing everything would read everything."""
+
+    ledger: Ledger
+    artifacts: ArtifactStore
+
+    async def __call__(self) -> None:
+        """Tell by metric and log; the log names the versions."""
+        missing: dict[str, list[str]] = {}
+        for record in await self.ledger.read(lambda tx: tx.versions()):
+            for file in record.manifest.files:
+                place = self.artifacts.locate(file.sha256)
+                if place is None or place.stat().st_size != file.size_bytes:
+                    missing.setdefault(record.name, []).append(file.path)
+        FILES_MISSING.set(sum(map(len, missing.values())))
+        if missing:
+            told = sorted(missing)[:VERSIONS_TOLD_MAX]
+            _log.error("version_files_missing", versions=told, in_all=len(missing))
