@@ -107,6 +107,17 @@ def begin(state: StateDir, at_us: int) -> None:
     click.echo(f"The demo in {state.root} will begin there: leadline up --demo{state.flag}")
 
 
+@demo.command("set-up", hidden=True)
+@state_option
+@click.option("--began-s", type=float, help="When its start began, on the monotonic clock.")
+def fill(state: StateDir, began_s: float | None) -> None:
+    """What `leadline up --demo` does once the services are ready."""
+    from leadline.demo.setup import set_up
+    from leadline.local.steps import Steps
+
+    set_up(state, Steps(began_s))
+
+
 def _on_interrupt() -> "Stop":
     stop = Stop()
     for signal_ in (signal.SIGINT, signal.SIGTERM):

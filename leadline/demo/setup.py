@@ -11,18 +11,27 @@ if TYPE_CHECKING:
     from leadline.demo.seed import Steps
 
 
-def set_up(client: Client, root: Path, steps: "Steps") -> None:
-    """Seed the platform behind ``client`` whose state is in ``root``, unless that has been done.
+def is_set_up(state: StateDir) -> bool:
+    """Whether that was done to its end."""
+    return _seeded(state).exists()
+
+
+def set_up(state: StateDir, steps: "Steps") -> None:
+    """Seed the running platform, unless that has been done.
 
     The demo begins at the instant at which its clock stands.
     """
-    seeded = root / "demo" / "seeded.json"
-    if seeded.exists():
+    if is_set_up(state):
         return
-    # What trains models takes seconds to import; a platform that starts again is spared them.
-    from leadline.demo.seed import seed
+    with steps.step("demo: training libraries loaded"):
+        from leadline.demo.seed import seed
 
-    begins_us = FileClock(StateDir(root).clock_file).now_us()
-    seeded.parent.mkdir(exist_ok=True)
-    seed(client, root, steps, begins_us)
-    write_private(seeded, {"begins_us": begins_us})
+    begins_us = FileClock(state.clock_file).now_us()
+    _seeded(state).parent.mkdir(exist_ok=True)
+    with Client.from_state(state, timeout_s=120.0) as client:
+        seed(client, state.root, steps, begins_us)
+    write_private(_seeded(state), {"begins_us": begins_us})
+
+
+def _seeded(state: StateDir) -> Path:
+    return state.root / "demo" / "seeded.json"

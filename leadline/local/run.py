@@ -10,21 +10,22 @@ import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
+from functools import partial
 from pathlib import Path
 
 import click
 
 from kit.clock import write_clock
-from leadline.client import Client
 from leadline.demo.sample import BEGINS, sample_curl
+from leadline.demo.setup import is_set_up
 from leadline.local.keys import make_keys
-from leadline.local.platform import START_ORDER, Platform
+from leadline.local.platform import PYTHON, START_ORDER, Platform
 from leadline.local.steps import Steps
-from leadline.local.supervisor import ChildFailedError, Supervisor
+from leadline.local.supervisor import ChildFailedError, Supervisor, prepare_child
 from leadline.state import StateDir, write_private
 
 DEMO_FEATURES = "leadline.demo.features"
+_UNFINISHED = "The demo could not be set up; the next `leadline up --demo` goes on from there."
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +82,28 @@ async def _start(
             await supervisor.wait_ready(name)
     for sentence in await platform.not_loaded():
         steps(f"WARNING: {sentence}")
-    if options.demo:
-        with steps.step("demo: training libraries loaded"):
-            setup = await asyncio.to_thread(import_module, "leadline.demo.setup")
-        with Client.from_state(state, timeout_s=120.0) as client:
-            await asyncio.to_thread(setup.set_up, client, state.root, steps)
+    if options.demo and not is_set_up(state):
+        await _set_up_demo(state, steps)
     with steps.step(f"MLflow ready at {platform.url('mlflow')}"):
         await supervisor.wait_ready("mlflow")
     (state.run_dir / "ready").touch()
+
+
+async def _set_up_demo(state: StateDir, steps: Steps) -> None:
+    """In a process of its own, with which the 400 MB of the training libraries go."""
+    process = await asyncio.create_subprocess_exec(
+        *(*PYTHON, "leadline", "demo", "set-up", "--state", str(state.root)),
+        *("--began-s", str(steps.began_s)),
+        start_new_session=True,  # Ctrl-C reaches us only
+        preexec_fn=partial(prepare_child, 0),
+    )
+    try:
+        if await process.wait():
+            raise click.ClickException(_UNFINISHED)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[None, None, None]) -> None:

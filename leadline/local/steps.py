@@ -9,15 +9,16 @@ from contextlib import contextmanager
 class Steps:
     """Prints ``  12.3 s  what was done`` for each step; also usable as a plain callable."""
 
-    def __init__(self) -> None:
-        self._began = time.monotonic()
+    def __init__(self, began_s: float | None = None) -> None:
+        self.began_s = time.monotonic() if began_s is None else began_s
+        """By the machine's monotonic clock, which all processes share."""
 
     def __call__(self, message: str) -> None:
         print(f"{self.total_s():7.1f} s  {message}", flush=True)
 
     def total_s(self) -> float:
         """Seconds since the beginning."""
-        return time.monotonic() - self._began
+        return time.monotonic() - self.began_s
 
     @contextmanager
     def step(self, what: str) -> Iterator[None]:

@@ -1,8 +1,10 @@
 """Starts child processes in order, restarts what dies, and stops all in reverse order."""
 
 import asyncio
+import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,6 +20,7 @@ STEADY_S = 20.0
 """A child that lived this long is restarted without delay when it dies."""
 READY_POLL_S = 0.05
 LOG_BYTES_MAX = 20_000_000
+LOG_LOOK_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +53,25 @@ class ChildFailedError(Exception):
 class Supervisor:
     """Owns the child processes of one platform."""
 
-    def __init__(self, report: Callable[[str], None], pid_dir: Path) -> None:
+    def __init__(
+        self,
+        report: Callable[[str], None],
+        pid_dir: Path,
+        *,
+        log_bytes_max: int = LOG_BYTES_MAX,
+        log_look_s: float = LOG_LOOK_S,
+    ) -> None:
         self._report = report
         self._pid_dir = pid_dir
+        self._log_bytes_max = log_bytes_max
+        self._log_look_s = log_look_s
         self._running: dict[str, _Running] = {}
         self._tasks = TaskOwner()
 
     async def start(self, child: Child) -> None:
         """Start ``child`` and watch it; returns at once (see ``wait_ready``)."""
+        if not self._running:
+            self._tasks.start("keep logs short", self._keep_logs_short)
         running = _Running(child, await self._spawn(child))
         self._running[child.name] = running
         self._tasks.start(f"watch {child.name}", lambda: self._watch(running))
@@ -96,9 +110,20 @@ class Supervisor:
             delay_s = min(delay_s * 2, RESTART_DELAY_S_MAX)
             running.process = await self._spawn(running.child)
 
+    async def _keep_logs_short(self) -> None:
+        while True:
+            for running in list(self._running.values()):
+                self._keep_short(running.child.log_file)
+            await asyncio.sleep(self._log_look_s)
+
+    def _keep_short(self, log_file: Path) -> None:
+        """Copy what a log holds aside and begin it anew; who writes to it appends, and goes on."""
+        with contextlib.suppress(OSError):  # a full disk, perhaps: then it is tried again
+            if log_file.stat().st_size > self._log_bytes_max:
+                shutil.copyfile(log_file, log_file.with_suffix(".log.1"))
+                os.truncate(log_file, 0)
+
     async def _spawn(self, child: Child) -> asyncio.subprocess.Process:
-        if child.log_file.exists() and child.log_file.stat().st_size > LOG_BYTES_MAX:
-            child.log_file.replace(child.log_file.with_suffix(".log.1"))
         with child.log_file.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *child.command,
@@ -108,7 +133,7 @@ class Supervisor:
                 stderr=log,
                 pass_fds=child.pass_fds,
                 start_new_session=True,  # Ctrl-C reaches the supervisor only, which stops in order
-                preexec_fn=partial(_prepare, child.niceness),
+                preexec_fn=partial(prepare_child, child.niceness),
             )
         (self._pid_dir / f"{child.name}.pid").write_text(str(process.pid))
         return process
@@ -117,7 +142,7 @@ class Supervisor:
 _PR_SET_PDEATHSIG = 1
 
 
-def _prepare(niceness: int) -> None:
+def prepare_child(niceness: int) -> None:
     """In the child, before its program: its priority, and (Linux: prctl(2)) that even a
     supervisor that was killed leaves no process."""
     os.nice(niceness)

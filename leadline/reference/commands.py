@@ -33,5 +33,6 @@ def _help_of(command: click.Command, context: click.Context, path: str) -> list[
             child = command.get_command(context, name)
             assert child is not None, name
             inner = click.Context(child, info_name=name, parent=context)
-            parts += _help_of(child, inner, f"{path} {name}")
+            if not child.hidden:
+                parts += _help_of(child, inner, f"{path} {name}")
     return parts

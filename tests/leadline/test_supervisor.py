@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,23 @@ async def test_a_child_that_cannot_start_is_reported_with_the_end_of_its_log(
     with pytest.raises(ChildFailedError, match="no configuration"):
         await supervisor.wait_ready("broken")
     await supervisor.stop()
+
+
+async def test_a_log_never_grows_beyond_its_bound_for_long(tmp_path: Path) -> None:
+    supervisor = Supervisor(print, tmp_path, log_bytes_max=1_000, log_look_s=0.01)
+    talkative = replace(
+        child(tmp_path, "talkative"),
+        command=[sys.executable, "-c", "while True: print('a line', flush=True)"],
+    )
+    await supervisor.start(talkative)
+    log, aside = tmp_path / "talkative.log", tmp_path / "talkative.log.1"
+    await until(aside.exists)
+    grown = log.stat().st_size
+    await until(lambda: log.stat().st_size < grown)
+    await until(lambda: log.stat().st_size > 0)
+    await supervisor.stop()
+    assert set(log.read_text().splitlines()[1:-1]) <= {"a line"}
+    assert aside.stat().st_size > 1_000
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="parent-death signals are Linux's")

@@ -6,13 +6,13 @@ import pytest
 
 from feature_store.facade import FeatureStore
 from kit.clock import FakeClock
-from leadline.client import Client
 from leadline.demo import features
 from leadline.demo.flights import DECEMBER_US, END_US
 from leadline.demo.models import WITH_ONLINE_FEATURES, training_set
 from leadline.demo.seed import git_commit, history, retrieval, stream_of
 from leadline.demo.setup import set_up
 from leadline.local.steps import Steps
+from leadline.state import StateDir
 from tests.leadline.demo.reference import reference_join
 
 
@@ -64,5 +64,4 @@ def test_a_version_says_which_code_made_it() -> None:
 def test_a_demo_that_is_set_up_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "seeded.json").write_text("{}")
-    with Client("http://127.0.0.1:9", "nobody answers there") as client:
-        set_up(client, tmp_path, Steps())
+    set_up(StateDir(tmp_path), Steps())  # where no platform runs
