@@ -87,7 +87,6 @@ class Schedule:
         self._clock = clock
         self._settle_us = settle_us
         self._ripe: list[tuple[int, int]] = []
-        self._minute_us = 0
         self._missing_lately: deque[int] = deque(maxlen=LOSS_IS_NEWS_MIN)
 
     async def tick(self) -> int:
