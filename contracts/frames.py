@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
+PROTOCOL = 1
+"""Both sides of a connection have to speak the same; any change of a layout here makes another."""
+HELLO_BYTES_MAX = 1024
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 """A longer frame is a broken peer: the connection is closed."""
 ANSWER_BYTES_MAX = FRAME_BYTES_MAX - 128 * 1024
@@ -41,6 +44,9 @@ class FrameKind(IntEnum):
     """The caller has left; the answer is not wanted. No payload."""
     GOAWAY = 5
     """The replica drains: no new asks on this connection, answers still come. No payload."""
+    HELLO = 6
+    """How both sides of a TCP connection begin; its id is ``PROTOCOL``. The asking side's holds the
+    service token, and asks come once the replica has said its own, which holds nothing."""
 
 
 class FrameError(ValueError):
@@ -177,6 +183,12 @@ def unpack_answer(payload: bytes) -> Answer:
 def pack_signal(kind: FrameKind, frame_id: int = 0) -> bytes:
     """The bytes of a frame without payload."""
     return _HEAD.pack(9, kind, frame_id)
+
+
+def pack_hello(service_token: str = "") -> bytes:
+    """The bytes of a HELLO frame."""
+    token = service_token.encode()
+    return _HEAD.pack(9 + len(token), FrameKind.HELLO, PROTOCOL) + token
 
 
 class FrameReader:

@@ -113,6 +113,7 @@ def _parts(settings: GatewaySettings, clock: Clock) -> _Parts:
         replicas=ReplicasFrames(
             settings.inference_frames,
             clock,
+            service_token=token,
             items_max=settings.replica_items_max,
             bytes_max=settings.replica_bytes_max,
             retry_budget=settings.retry_budget,

@@ -80,6 +80,7 @@ class Inference:
                 clock=self.clock,
                 predict=self.predict.submit,
                 infer=self.infer.submit,
+                service_token=settings.service_token.get_secret_value(),
                 delay_us=settings.queue_delay_us_max,
             )
             for address in settings.inference_frames[:1]

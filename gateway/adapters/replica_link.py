@@ -7,12 +7,14 @@ from typing import cast
 from urllib.parse import urlsplit
 
 from contracts.frames import (
+    PROTOCOL,
     Answer,
     Ask,
     FrameError,
     FrameKind,
     FrameReader,
     pack_ask,
+    pack_hello,
     pack_signal,
     unpack_answer,
     with_remaining,
@@ -58,8 +60,12 @@ class Pending:
 class ReplicaLink(asyncio.Protocol):
     """The connection to one replica. Asks of one event-loop turn go out in few writes."""
 
-    def __init__(self, address: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, address: str, loop: asyncio.AbstractEventLoop, service_token: str = ""
+    ) -> None:
         self.address = address
+        self._parts = urlsplit(address)
+        self._service_token = service_token
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._reader = FrameReader()
@@ -70,6 +76,10 @@ class ReplicaLink(asyncio.Protocol):
         self._pending: dict[int, Pending] = {}
         self._last_id = 0
         self._lost = asyncio.Event()
+        self._settled = asyncio.Event()
+        """Set once a connection can be used, or is gone."""
+        self._told = False
+        """That it accepts connections, but no asks: for each spell once."""
         self.tried = asyncio.Event()
         """Set once the first try to connect has ended, well or not."""
         self.rows = 0
@@ -191,10 +201,18 @@ class ReplicaLink(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._reader = FrameReader()
         self._lost.clear()
+        self._settled.clear()
         self._behind_since_s = None
-        self.usable = not self.leaving
         if self.leaving:  # its address went while it connected
             self._transport.close()
+        elif self._parts.scheme == "unix":
+            self._settle()
+        else:
+            self._transport.write(pack_hello(self._service_token))
+
+    def _settle(self) -> None:
+        self.usable = not self.leaving
+        self._settled.set()
 
     def pause_writing(self) -> None:
         self._behind_since_s = self._loop.time()
@@ -220,6 +238,10 @@ class ReplicaLink(asyncio.Protocol):
                     pending = self._forget(frame_id)
                     if pending is not None and not pending.future.done():
                         self._take(pending, unpack_answer(payload))
+                elif kind == FrameKind.HELLO:
+                    if frame_id != PROTOCOL:
+                        raise FrameError(f"it speaks protocol {frame_id}; here it is {PROTOCOL}")
+                    self._settle()
                 elif kind == FrameKind.GOAWAY:
                     self.usable = False
                     self._close_when_answered()
@@ -256,6 +278,7 @@ class ReplicaLink(asyncio.Protocol):
             if not each.future.done():
                 each.future.set_exception(ReplicaLost(self.address))
         self._lost.set()
+        self._settled.set()
 
     async def keep_connected(self) -> None:
         """Connect and reconnect until ``leaving``; run it as a task."""
@@ -271,7 +294,8 @@ class ReplicaLink(asyncio.Protocol):
                 delay_s = min(delay_s * 2, RECONNECT_S_MAX)
 
     async def _connect(self) -> bool:
-        parts = urlsplit(self.address)
+        """Whether there is a connection now that can be used."""
+        parts, met = self._parts, False
         try:
             async with asyncio.timeout(CONNECT_S):
                 if parts.scheme == "unix":
@@ -279,9 +303,18 @@ class ReplicaLink(asyncio.Protocol):
                 else:
                     host, port = parts.hostname or "127.0.0.1", parts.port or 0
                     await self._loop.create_connection(lambda: self, host, port)
+                met = True
+                await self._settled.wait()
         except (OSError, TimeoutError):
-            return self._transport is not None  # made in the moment in which its time was over
-        return True
+            if self._transport is not None and not self._settled.is_set():
+                self._transport.abort()
+        # Also one that was made in the moment in which its time was over.
+        connected = self._settled.is_set() and self._transport is not None
+        refused = met and not connected
+        if refused and not self._told:
+            _log.warning("replica_takes_no_asks", address=self.address)
+        self._told = refused
+        return connected
 
     def leave(self) -> None:
         """No new asks; the connection closes when the last answer has come."""

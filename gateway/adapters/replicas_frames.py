@@ -44,6 +44,7 @@ class ReplicasFrames:
         targets: Sequence[str],
         clock: Clock,
         *,
+        service_token: str = "",
         items_max: int,
         bytes_max: int,
         retry_budget: float,
@@ -52,6 +53,7 @@ class ReplicasFrames:
     ) -> None:
         self._targets = tuple(targets)
         self._clock = clock
+        self._service_token = service_token
         self._items_max = items_max
         self._bytes_max = bytes_max
         self._retry_budget = retry_budget
@@ -225,7 +227,7 @@ class ReplicasFrames:
             addresses |= await self._addresses(target)
         loop = asyncio.get_running_loop()
         for address in addresses - self._links.keys():
-            link = self._links[address] = ReplicaLink(address, loop)
+            link = self._links[address] = ReplicaLink(address, loop, self._service_token)
             self._tasks.start(f"replica {address}", link.keep_connected, restart=True)
         for address in self._links.keys() - addresses:
             link = self._links.pop(address)

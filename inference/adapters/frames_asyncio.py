@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hmac
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,18 +13,21 @@ import orjson
 
 from contracts.frames import (
     ANSWER_BYTES_MAX,
+    HELLO_BYTES_MAX,
+    PROTOCOL,
     Answer,
     FrameError,
     FrameKind,
     FrameReader,
     pack_answer,
+    pack_hello,
     pack_signal,
     unpack_ask,
 )
 from contracts.problems import ProblemCode
 from inference.domain.asked import Arrival
 from kit.clock import Clock
-from kit.logs import get_logger
+from kit.logs import LineBudget, get_logger
 from kit.problems import Problem, problem_body
 
 _log = get_logger(__name__)
@@ -34,6 +38,9 @@ nothing to do meanwhile."""
 _OUT_BYTES_MAX = 64 * 1024 * 1024
 """Answers that a peer does not read; beyond it the connection is given up after a while."""
 UNREAD_S_MAX = 5.0
+HELLO_S_MAX = 5.0
+"""A connection that has not proven itself by then is closed."""
+_STRANGERS_PER_S_MAX = 5
 TOO_LONG = Problem(
     ProblemCode.CONTENT_TOO_LARGE,
     f"The answer would have more than {ANSWER_BYTES_MAX} bytes: ask for less at a time.",
@@ -44,9 +51,18 @@ class FramesListener:
     """Accepts connections of gateways and hands their asks on, whole turns at a time."""
 
     def __init__(
-        self, address: str, *, clock: Clock, predict: Submit, infer: Submit, delay_us: int = 0
+        self,
+        address: str,
+        *,
+        clock: Clock,
+        predict: Submit,
+        infer: Submit,
+        service_token: str = "",
+        delay_us: int = 0,
     ) -> None:
         self._address = urlsplit(address)
+        self._token = service_token.encode()
+        self._strangers = LineBudget(_STRANGERS_PER_S_MAX)
         self._clock = clock
         self._delay_s = delay_us / 1e6
         self._submit = {FrameKind.PREDICT: predict, FrameKind.INFER: infer}
@@ -80,6 +96,20 @@ class FramesListener:
             return self._address.geturl()
         host, port = self._server.sockets[0].getsockname()[:2]
         return f"tcp://{host}:{port}"
+
+    @property
+    def proven_by_place(self) -> bool:
+        """Whether only who may ask can connect at all: a socket file's mode sees to it."""
+        return self._address.scheme == "unix"
+
+    def proves(self, token: bytes) -> bool:
+        """Whether that is the service token; an empty one proves nothing."""
+        return bool(self._token) and hmac.compare_digest(token, self._token)
+
+    def tell_of_stranger(self, why: str) -> None:
+        """A connection was closed that had not proven itself."""
+        if self._strangers.take():
+            _log.warning("frames_stranger", reason=why)
 
     @property
     def in_flight(self) -> int:
@@ -144,13 +174,48 @@ class FramesConnection(asyncio.Protocol):
         self._out: list[bytes] = []
         self._out_since_ns = 0
         self._unread_since_s: float | None = None
+        self._proven = listener.proven_by_place
+        self._unproven_bytes = 0
         self.open: dict[int, Arrival] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         self._listener.connections.add(self)
+        if not self._proven:
+            self._loop.call_later(HELLO_S_MAX, self._give_up_stranger)
+
+    def _give_up_stranger(self) -> None:
+        if not self._proven and self._transport is not None:
+            self._close_stranger("It said nothing.")
+
+    def _close_stranger(self, why: str) -> None:
+        self._listener.tell_of_stranger(why)
+        self.close()
+
+    def _meet(self, data: bytes) -> None:
+        """Take a HELLO and nothing else: asks come once it has been answered."""
+        self._unproven_bytes += len(data)
+        try:
+            for kind, protocol, token in self._reader.feed(data):
+                if kind != FrameKind.HELLO or self._proven:
+                    raise FrameError("It asked before it had said HELLO and was answered.")
+                if protocol != PROTOCOL:
+                    raise FrameError(f"It speaks protocol {protocol}; here it is {PROTOCOL}.")
+                if not self._listener.proves(token):
+                    raise FrameError("It does not know the service token.")
+                self._proven = True
+            if not self._proven and self._unproven_bytes > HELLO_BYTES_MAX:
+                raise FrameError("It said much, but not HELLO.")
+        except FrameError as strange:
+            self._close_stranger(str(strange))
+            return
+        if self._proven and self._transport is not None:
+            self._transport.write(pack_hello())
 
     def data_received(self, data: bytes) -> None:
+        if not self._proven:
+            self._meet(data)
+            return
         now_ns = self._listener.now_ns()
         try:
             for kind, frame_id, payload in self._reader.feed(data):

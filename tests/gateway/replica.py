@@ -12,6 +12,7 @@ from contracts.frames import (
     FrameKind,
     FrameReader,
     pack_answer,
+    pack_hello,
     pack_signal,
     unpack_ask,
 )
@@ -61,6 +62,9 @@ class FakeReplica:
         """How long each answer takes."""
         self.spent_s: float | None = None
         """What each answer says of that; None: the truth."""
+        self.tokens: list[str] = []
+        """What gateways said HELLO with, over TCP."""
+        self.hello = pack_hello()
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._held: list[tuple[asyncio.StreamWriter, int, int, Ask]] = []
@@ -111,6 +115,10 @@ class FakeReplica:
     def _take(self, writer: asyncio.StreamWriter, kind: int, frame_id: int, payload: bytes) -> None:
         if kind == FrameKind.CANCEL:
             self.cancelled += 1
+            return
+        if kind == FrameKind.HELLO:
+            self.tokens.append(payload.decode())
+            writer.write(self.hello)
             return
         ask = unpack_ask(payload)
         self.asked.append(ask)
