@@ -8,6 +8,7 @@ one side is filled in from the other, a flushed Redis too.
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from secrets import randbelow
 
 import orjson
 
@@ -30,6 +31,9 @@ _log = get_logger(__name__)
 _EVEN_IF_FULL = """#!lua flags=allow-oom
 return redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))"""
 """A key can be taken back from a store that has no memory left: a record is some hundred bytes."""
+EPOCH_STEP_MAX = 2**32
+"""Not one by one: a Redis restored from a copy would count up to epochs that were seen before, and
+who saw them would take no notice."""
 RECORDS_A_WRITE = 1_000
 """Lua takes no more than some 8,000 arguments."""
 
@@ -116,7 +120,8 @@ class KeysRedis:
             some = records[at : at + RECORDS_A_WRITE]
             fields = [part for record in some for part in (record.id, dump_record(record))]
             writes.append(("EVAL", _EVEN_IF_FULL, 1, self._hash, "HSET", *fields))
-        writes.append(("EVAL", _EVEN_IF_FULL, 1, self._epoch_key, "INCR"))
+        step = 1 + randbelow(EPOCH_STEP_MAX)
+        writes.append(("EVAL", _EVEN_IF_FULL, 1, self._epoch_key, "INCRBY", step))
         try:
             replies = await self._redis.execute_many(writes)
         except RedisAway as away:

@@ -165,3 +165,21 @@ async def test_an_unreadable_record_is_passed_over(
     await one.put(made := record())
     await one.poll()
     assert one.all() == (made,)
+
+
+async def test_a_revocation_after_redis_was_restored_from_a_copy_reaches_every_gateway(
+    connection: PipelinedRedis, tmp_path: Path, redis_url: str
+) -> None:
+    one, two = ring(connection, tmp_path, "1.json"), ring(connection, tmp_path, "2.json")
+    await one.put(made := record())
+    with redis.Redis.from_url(redis_url) as store:
+        copy = {key: store.dump(key) for key in ("ll:keys", "ll:keys:epoch")}
+        await one.put(record("bob"))
+        await two.poll()
+        for key, dumped in copy.items():
+            store.restore(key, 0, dumped, replace=True)
+    await one.put(replace(made, revoked_us=5))  # as many changes as the second gateway has seen
+    await two.poll()
+    found = two.get(made.id)
+    assert found is not None
+    assert found.revoked_us == 5
