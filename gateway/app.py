@@ -93,6 +93,7 @@ def build(settings: GatewaySettings, clock: Clock | None = None) -> Gateway:
         forward=Forward(admission, parts.upstreams),
         service_token=settings.service_token.get_secret_value(),
         log_access=edge.log_access,
+        metrics_open=settings.metrics_open,
     )
     return Gateway(app, edge)
 

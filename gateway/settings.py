@@ -79,6 +79,10 @@ class GatewaySettings(ServiceSettings):
         default=0.001, ge=0, le=1, description="Of sound answers; faults of ours are all logged."
     )
 
+    metrics_open: bool = Field(
+        default=True, description="false: /metrics wants a key with the scope monitor:read."
+    )
+
     @property
     def private_dir(self) -> Path:
         """The gateway's own directory."""

@@ -55,6 +55,7 @@ class Door:
         forward: Forward,
         service_token: str,
         log_access: LogAccess,
+        metrics_open: bool = True,
     ) -> None:
         self._app = app
         self._predict = predict
@@ -63,6 +64,7 @@ class Door:
         self._forward = forward
         self._service_token = service_token
         self._log_access = log_access
+        self._metrics_open = metrics_open
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -115,6 +117,8 @@ class Door:
             reply = await scope[PRESENCE].while_there(self._infer(question, head))
             await _answer(send, reply, question, "infer")
         elif rule.service == "gateway":
+            if path == "/metrics" and not self._metrics_open:
+                needed = "monitor:read"
             await self._own(scope, receive, send, question, needed)
         else:
             await self._control(scope, receive, send, question, rule, needed)

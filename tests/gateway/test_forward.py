@@ -290,6 +290,24 @@ async def test_every_route_is_closed_without_a_key(behind: tuple[Behind, Running
     assert open_paths == vital | {"/problems", "/problems/{code}"}
 
 
+async def test_metrics_may_be_closed_to_who_may_not_see_the_monitor(
+    tmp_path: Path, redis_url: str
+) -> None:
+    watcher = make_key(tmp_path, "prometheus", "monitor:read")
+    caller = make_key(tmp_path, "app", "predict")
+    async with running_gateway(tmp_path, redis_url, metrics_open=False) as gateway:
+        statuses = [
+            (await gateway.http.get("/metrics", headers=headers)).status_code
+            for headers in (
+                {},
+                {"authorization": f"Bearer {caller}"},
+                {"authorization": f"Bearer {watcher}"},
+            )
+        ]
+        assert statuses == [401, 403, 200]
+        assert (await gateway.http.get("/healthz")).status_code == 200
+
+
 async def test_what_no_rule_names_does_not_exist(behind: tuple[Behind, Running, str]) -> None:
     _, gateway, admin = behind
     for path in ("/", "/admin", "/v1", "/v1/nothing", "/internal/routing", "/predict/x", "/v3"):
