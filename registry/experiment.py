@@ -230,8 +230,13 @@ def _stop(tx: Transaction, experiment: Experiment, reason: str, actor: str) -> E
     assert route is not None
     control = experiment.control.version
     after = only(control, route.warm, route.shadows)
+    # A version that a rollout replaced stays loaded for its time: it may have to come back at once.
+    replaced = {
+        one.baseline for one in tx.rollouts(experiment.model, unsettled=True) if not one.is_active
+    }
     for arm in experiment.plan.arms[1:]:
-        after = without(after, arm.version)
+        kept = arm.version in replaced
+        after = with_warm(after, arm.version) if kept else without(after, arm.version)
     tx.put_route(experiment.model, after)
     stopped = experiment.changed(status="stopped", stopped_us=tx.now_us(), reason=reason)
     tx.put_experiment(stopped)

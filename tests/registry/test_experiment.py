@@ -105,6 +105,29 @@ async def test_a_person_stops_it_once(desk: Desk) -> None:
         await verb.stop("ex-delay-1", "again", ANN, ANY)
 
 
+async def test_a_holdback_leaves_the_replaced_version_loaded_for_a_rollback(desk: Desk) -> None:
+    name = await desk.start()
+    while (await desk.look(hours=24)).is_active:
+        pass
+    holdback = PLAN.model_copy(
+        update={
+            "arms": (
+                PLAN.arms[0].model_copy(update={"version": "2"}),
+                PLAN.arms[1].model_copy(update={"version": "1"}),
+            )
+        }
+    )
+    verb = experiments(desk)
+    await verb.start("delay", holdback, "is it really better?", ANN)
+    await desk.report("1", "2")
+    await verb()
+    assert len((await desk.route()).arms) == 2
+    await verb.stop("ex-delay-1", "it is", ANN, ANY)
+    assert (await desk.route()).versions() == ("2", "1")
+    await desk.roll_back.rollout(name, "it is not", ANN, ANY)
+    assert (await desk.route()).arms[0].version == "1"
+
+
 async def test_a_rollout_and_an_experiment_do_not_share_a_model(desk: Desk) -> None:
     await desk.start()
     with pytest.raises(Problem, match="under way"):
