@@ -25,7 +25,7 @@ from feature_store.pin import position
 from feature_store.ports import HistoricalEngine, LogReader
 from feature_store.retrieve import Format, Job, Jobs, TooManyJobs
 from feature_store.routes.online import compiled
-from feature_store.routes.push import ARROW_MEDIA_TYPE, arrow_table, bounded_body
+from feature_store.routes.push import ARROW_MEDIA_TYPE, arrow_table
 from kit.identity import needs
 from kit.json_bodies import is_json, json_body
 from kit.problems import Problem, unfit
@@ -142,7 +142,7 @@ async def _asked(
 ) -> tuple[pa.Table, CompiledService]:
     media_type = request.headers.get("content-type", "").partition(";")[0]
     if media_type == ARROW_MEDIA_TYPE:
-        table = arrow_table(await bounded_body(request, arrow_bytes_max))
+        table = await arrow_table(request, arrow_bytes_max)
         return table, compiled(catalogue, refs, service, {})
     if not is_json(request.scope):
         detail = f"Send application/json or {ARROW_MEDIA_TYPE}."

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from contracts.identity import Caller
 from contracts.problems import ProblemCode
+from feature_store.domain.arrow_stream import UnfitStream, read_stream
 from feature_store.domain.intake import RefusedBatch
 from feature_store.push import Pushed, Pusher
 from kit.identity import needs
@@ -73,7 +74,7 @@ async def _push(
 ) -> Pushed:
     media_type = request.headers.get("content-type", "").partition(";")[0]
     if media_type == ARROW_MEDIA_TYPE:
-        table = arrow_table(await bounded_body(request, arrow_bytes_max))
+        table = await arrow_table(request, arrow_bytes_max)
         return await pusher.push_table(_named(source), table)
     if media_type != "application/json":
         raise Problem(
@@ -124,15 +125,16 @@ async def _refusals(pushing: Awaitable[Pushed]) -> Pushed:
         raise Problem(ProblemCode.INVALID_INPUT, f"{text[:1].upper()}{text[1:]}.") from error
 
 
-def arrow_table(body: bytes) -> pa.Table:
-    """An Arrow IPC stream as a table. Raises ``Problem``."""
+async def arrow_table(request: Request, bytes_max: int) -> pa.Table:
+    """The body, an Arrow IPC stream, as a table. Raises ``Problem``."""
+    body = await _bounded_body(request, bytes_max)
     try:
-        return pa.ipc.open_stream(body).read_all()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise Problem(ProblemCode.INVALID_INPUT, "The body is no Arrow IPC stream.") from error
+        return await asyncio.to_thread(read_stream, body, bytes_max)
+    except UnfitStream as unfit:
+        raise Problem(ProblemCode.INVALID_INPUT, str(unfit)) from unfit
 
 
-async def bounded_body(request: Request, bytes_max: int) -> bytes:
+async def _bounded_body(request: Request, bytes_max: int) -> bytes:
     """The whole body, refused as soon as it is too large."""
     parts, size = [], 0
     async for part in request.stream():

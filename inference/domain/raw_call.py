@@ -79,7 +79,8 @@ def not_served(model: str, version: str | None) -> Refused:
 def spoken(target: str, lines: bytes) -> tuple[str, str, Mapping[str, str]]:
     """The method, path and headers of an ask; clients repeat them from call to call."""
     method, _, rest = target.partition(" ")
-    pairs = [line.partition(":") for line in lines.decode("latin-1").splitlines()]
+    # Not splitlines: it ends lines at 0x85, too, which stands in a caller's header as it likes.
+    pairs = [line.partition(":") for line in lines.decode("latin-1").split("\n") if line]
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
     return method, rest.partition("?")[0], headers
 

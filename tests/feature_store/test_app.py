@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from kit.clock import FakeClock
+from tests.feature_store.domain.test_arrow_stream import lied
 from tests.feature_store.over_http import ARROW, NOW, arrival, ask, push, serving
 from tests.polling import until
 
@@ -63,6 +64,15 @@ async def test_an_arrow_stream_is_taken(client: httpx.AsyncClient) -> None:
     answer = await client.post(url, content=sink.getvalue().to_pybytes(), headers=ARROW)
     assert answer.json()["accepted"] == 5
     assert (await ask(client, "late_1h:flights"))["late_1h:flights"] == 5
+
+
+async def test_an_arrow_stream_that_points_into_other_memory_is_refused(
+    client: httpx.AsyncClient,
+) -> None:
+    body = lied([0, 2_000_000_000])
+    for path in ("push?source=arrivals", "historical?feature_refs=late_1h:flights"):
+        answer = await client.post(f"/v1/features/{path}", content=body, headers=ARROW)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid-input")
 
 
 async def test_bad_rows_are_set_aside_and_the_others_apply(client: httpx.AsyncClient) -> None:
