@@ -194,3 +194,10 @@ def test_provisioned_files_are_yaml_and_name_the_mounted_folder() -> None:
     )["providers"][0]
     mounts = dict(volume.split(":")[:2][::-1] for volume in ALL["grafana"]["volumes"])
     assert provider["options"]["path"] in mounts
+
+
+def test_the_page_for_operators_says_of_every_volume_what_its_loss_means() -> None:
+    page = (ROOT / "docs/operate.md").read_text()
+    section = page.split("## Backup and restore")[1].split("\n## ")[0]
+    seen = {"prometheus-data", "alertmanager-data", "grafana-data"}  # what they saw, nothing else
+    assert [v for v in COMPOSE["volumes"] if v not in seen and f"`{v}`" not in section] == []
