@@ -74,7 +74,7 @@ class Load:
         table = await asyncio.to_thread(self._registry.last_table)
         if table is not None:
             self._follow.offer(table)
-            await self.apply()
+            await self.apply(kept=True)
 
     async def reconcile(self) -> None:
         """Put each new table into effect, and try again what failed, less and less often."""
@@ -120,8 +120,8 @@ class Load:
             boot=self._boot,
         )
 
-    async def apply(self) -> None:
-        """Load what the wanted table lacks, then flip to it."""
+    async def apply(self, *, kept: bool = False) -> None:
+        """Load what the wanted table lacks, then flip to it; ``kept``: from disk, where it is."""
         table = self._follow.table
         self._follow.changed.clear()
         if table is None:
@@ -134,7 +134,7 @@ class Load:
         loaded: dict[Key, LoadedVersion] = {}
         for key in wanted:
             have = self.fleet.versions.get(key)
-            one = have if have is not None else await self._load(key)
+            one = have if have is not None else await self._load(key, kept=kept)
             if one is not None:
                 loaded[key] = one
         self.states = {key: state for key, state in self.states.items() if key in wanted}
@@ -157,13 +157,13 @@ class Load:
         else:
             self._kept = table.tag
 
-    async def _load(self, key: Key) -> LoadedVersion | None:
+    async def _load(self, key: Key, *, kept: bool) -> LoadedVersion | None:
         model, version = key
         before = self.states.get(key)
         self.states[key] = VersionState(model=model, version=version, state="loading")
         self._report_now.set()
         try:
-            manifest = await self._registry.manifest(model, version)
+            manifest = await self._registry.manifest(model, version, kept=kept)
             files = await self._files(manifest)
             loop = asyncio.get_running_loop()
             loaded = await loop.run_in_executor(

@@ -130,8 +130,9 @@ class Registry(Protocol):
         ``known`` None asks for whatever there is, at once.
         """
 
-    async def manifest(self, model: str, version: str) -> Manifest:
-        """A version's manifest, also of one seen before while the registry is away."""
+    async def manifest(self, model: str, version: str, *, kept: bool = False) -> Manifest:
+        """A version's manifest, also of one seen before while the registry is away; ``kept``: as
+        it was seen before, without asking."""
 
     async def report(self, report: ReplicaReport) -> None:
         """Say which versions this replica serves."""

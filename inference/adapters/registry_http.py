@@ -13,6 +13,8 @@ from contracts.routing import ReplicaReport, RoutingTable
 from inference.ports import RegistryAway
 
 _OK, _NOT_MODIFIED = 200, 304
+_MANIFEST_S = 5.0
+"""How long a registry that hangs keeps a replica from what it has on its disk."""
 
 
 class HttpRegistry:
@@ -46,17 +48,26 @@ class HttpRegistry:
             return None
         return _parsed(RoutingTable, response.content)
 
-    async def manifest(self, model: str, version: str) -> Manifest:
-        """A version's manifest: from disk when it was seen before, because versions never
-        change."""
+    async def manifest(self, model: str, version: str, *, kept: bool = False) -> Manifest:
+        """A version's manifest; where ``kept`` will do, or the registry is away, from disk.
+
+        A version never changes, but a registry that was restored from a copy may have come to
+        another one of that number.
+        """
         path = self._folder / "manifests" / f"{model}@{version}.json"
+        known = await asyncio.to_thread(_manifest_in, path)
+        if known is not None and kept:
+            return known
+        asked = f"/v1/models/{model}/versions/{version}/manifest"
         try:
-            return Manifest.model_validate_json(await asyncio.to_thread(path.read_bytes))
-        except (FileNotFoundError, ValidationError):
-            pass
-        response = await self._get(f"/v1/models/{model}/versions/{version}/manifest")
-        manifest = _parsed(Manifest, response.content)
-        await asyncio.to_thread(_keep, path, response.content)
+            response = await self._get(asked, **({} if known is None else {"timeout": _MANIFEST_S}))
+            manifest = _parsed(Manifest, response.content)
+        except RegistryAway:
+            if known is None:
+                raise
+            return known
+        if manifest != known:
+            await asyncio.to_thread(_keep, path, response.content)
         return manifest
 
     async def download(self, sha256: str) -> AsyncIterator[bytes]:
@@ -94,6 +105,13 @@ class HttpRegistry:
         """Keep the table for a start without a registry."""
         content = table.model_dump_json().encode()
         await asyncio.to_thread(_keep, self._folder / "routing.json", content)
+
+
+def _manifest_in(path: Path) -> Manifest | None:
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
 
 
 _Kind = TypeVar("_Kind", bound=BaseModel)

@@ -47,7 +47,7 @@ class FakeRegistry:
     async def table(self, known: str | None, wait_s: float) -> RoutingTable | None:
         raise RegistryAway("this fake is not polled")
 
-    async def manifest(self, model: str, version: str) -> Manifest:
+    async def manifest(self, model: str, version: str, *, kept: bool = False) -> Manifest:
         if self.away or version not in self.manifests:
             raise RegistryAway("away")
         return self.manifests[version]
