@@ -1,14 +1,21 @@
 """The one HTTP client between services: deadlines always, retries never, the service token."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
-from functools import partial
+from functools import cache, partial
 
 import httpx
 
 from contracts.identity import SERVICE_TOKEN_HEADER
 
 KEEPALIVE_S = 15.0
+
+
+@cache
+def tls() -> ssl.SSLContext:
+    """Whom to believe over https. To read all those certificates takes 20 ms: once a process."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def internal_client(
@@ -35,7 +42,6 @@ class InLine(httpx.AsyncBaseTransport):
     """
 
     def __init__(self, connections_max: int) -> None:
-        self._ssl = httpx.create_ssl_context(trust_env=False)
         self._places = asyncio.Semaphore(connections_max)
         self._made: list[httpx.AsyncHTTPTransport] = []
         self._free: list[httpx.AsyncHTTPTransport] = []
@@ -60,7 +66,7 @@ class InLine(httpx.AsyncBaseTransport):
 
     def _new(self) -> httpx.AsyncHTTPTransport:
         limits = httpx.Limits(max_connections=1, keepalive_expiry=KEEPALIVE_S)
-        made = httpx.AsyncHTTPTransport(verify=self._ssl, trust_env=False, limits=limits)
+        made = httpx.AsyncHTTPTransport(verify=tls(), trust_env=False, limits=limits)
         self._made.append(made)
         return made
 

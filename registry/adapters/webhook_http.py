@@ -15,6 +15,7 @@ import orjson
 from standardwebhooks import Webhook as Signer
 
 from kit.clock import Clock
+from kit.http import tls
 from registry.domain.webhook import Webhook
 
 ANSWER_BYTES_MAX = 64 * 1024
@@ -43,7 +44,9 @@ class HttpWebhookPost:
         self._clock = clock
         self._timeout_s = timeout_s
         self._private = private
-        self._client = httpx.AsyncClient(timeout=timeout_s, follow_redirects=False, trust_env=False)
+        self._client = httpx.AsyncClient(
+            verify=tls(), timeout=timeout_s, follow_redirects=False, trust_env=False
+        )
 
     async def close(self) -> None:
         """Close the connections."""
