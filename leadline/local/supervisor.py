@@ -143,9 +143,11 @@ _PR_SET_PDEATHSIG = 1
 
 
 def prepare_child(niceness: int) -> None:
-    """In the child, before its program: its priority, and (Linux: prctl(2)) that even a
-    supervisor that was killed leaves no process."""
+    """In the child, before its program: its priority, files that nobody else may read (webhooks'
+    secrets, what was asked and answered), and (Linux: prctl(2)) that even a supervisor that was
+    killed leaves no process."""
     os.nice(niceness)
+    os.umask(0o077)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 

@@ -59,6 +59,14 @@ async def test_a_killed_child_is_started_again_and_reported(tmp_path: Path) -> N
     await supervisor.stop()
 
 
+async def test_what_a_child_writes_only_its_owner_may_read(tmp_path: Path) -> None:
+    supervisor = Supervisor(lambda _: None, tmp_path)
+    await supervisor.start(child(tmp_path, "one"))
+    await supervisor.wait_ready("one")
+    await supervisor.stop()
+    assert (tmp_path / "one").stat().st_mode & 0o077 == 0
+
+
 async def test_stopping_leaves_no_process_even_a_deaf_one(tmp_path: Path) -> None:
     supervisor = Supervisor(lambda _: None, tmp_path)
     for name, arguments in (("polite", ()), ("impolite", ("deaf",))):
