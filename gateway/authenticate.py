@@ -20,6 +20,7 @@ from kit.problems import Problem
 
 PROVEN_MAX = 4096
 TOKEN_LEEWAY_S = 30
+PRINCIPAL_CHARACTERS_MAX = 128
 _NONE = "No API key came with this; send it as Authorization: Bearer <key>, or as X-API-Key."
 _OVER = "The token has expired."
 _NO = "The API key or token is not valid here; is it all of it, and of this platform?"
@@ -136,7 +137,8 @@ class Authenticate:
         known = frozenset(s for s in asked if isinstance(s, str) and is_scope(s))
         name = _plain(f"{issuer.issuer}|{claims[issuer.principal_claim]}")
         expires_us = (int(claims["exp"]) + TOKEN_LEEWAY_S) * 1_000_000
-        return Principal(Caller(name[:128], known), name, self._token_policy, expires_us=expires_us)
+        caller = Caller(_short(name), known)
+        return Principal(caller, name, self._token_policy, expires_us=expires_us)
 
     async def _verified(self, token: str) -> tuple[Issuer, dict[str, Any]]:
         unproven = jwt.decode(token, options={"verify_signature": False})
@@ -169,6 +171,14 @@ def _plain(name: str) -> str:
     """Printable ASCII, for it travels in headers; what is not stands there escaped."""
     escaped = name.encode("ascii", "backslashreplace").decode()
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in escaped)
+
+
+def _short(name: str) -> str:
+    """At most so long as a key's principal; two long names that begin alike stay two."""
+    if len(name) <= PRINCIPAL_CHARACTERS_MAX:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:32]
+    return f"{name[: PRINCIPAL_CHARACTERS_MAX - 1 - len(digest)]}~{digest}"
 
 
 def mark_of(credential: bytes) -> bytes:

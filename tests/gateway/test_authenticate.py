@@ -137,6 +137,18 @@ async def test_a_token_is_verified_once_and_known_after(
     assert jwks.asked == 1
 
 
+async def test_two_long_names_that_begin_alike_are_two_principals(
+    authenticate: Authenticate, clock: FakeClock
+) -> None:
+    """What the registry answered one of them before is no answer to the other."""
+    names = [
+        (await authenticate.later(token(clock, sub="x" * 300 + end))).caller.principal
+        for end in ("a", "b")
+    ]
+    assert len(set(names)) == 2
+    assert {len(name) for name in names} == {128}
+
+
 async def test_a_strange_name_travels_in_headers_all_the_same(
     authenticate: Authenticate, clock: FakeClock
 ) -> None:
