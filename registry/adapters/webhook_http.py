@@ -21,9 +21,11 @@ from registry.domain.webhook import Webhook
 ANSWER_BYTES_MAX = 64 * 1024
 _WITHIN = "http, and addresses of this network, need LEADLINE_WEBHOOK_PRIVATE_ADDRESSES=true"
 
-
 _TRANSLATED = ip_network("64:ff9b::/96")
 """NAT64 (RFC 6052): the last 32 bits are the IPv4 address that is reached."""
+_GLOBAL_UNICAST = ip_network("2000::/3")
+"""All that IANA has given out. Python calls global, too, what only a network's own routers know:
+site-local and IPv4-compatible addresses, NAT64 of one's own (RFC 8215), segment routing."""
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
@@ -34,6 +36,8 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
             inner = IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(inner)
+        if address not in _GLOBAL_UNICAST:
+            return False
     return address.is_global and not address.is_multicast
 
 

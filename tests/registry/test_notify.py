@@ -128,6 +128,11 @@ async def test_a_subscriber_hears_only_what_it_asked_for(desk: Desk) -> None:
         "https://[64:ff9b::7f00:1]/",  # 127.0.0.1 through NAT64
         "https://[2002:0a00:0001::1]/",  # 10.0.0.1 through 6to4
         "https://[::ffff:10.0.0.1]/",
+        "https://[::ffff:0:127.0.0.1]/",
+        "https://[::127.0.0.1]/",
+        "https://[64:ff9b:1::7f00:1]/",
+        "https://[fec0::1]/",
+        "https://[5f00::1]/",
         "https://224.0.0.1/",
         "https://localhost/hook",
         "https://127.0.0.1/hook",
