@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from zipfile import is_zipfile
 
@@ -18,6 +18,8 @@ from registry.domain.signature import FREE, Signature, Tensor, misfits
 from registry.ports import Inspection, StagedFile
 
 TEXT_BYTES_MAX = 64 * 1024 * 1024
+NAME_BYTES_MAX = 200
+_MANIFEST = "manifest.json"
 
 
 class OnnxInspector:
@@ -36,6 +38,7 @@ class OnnxInspector:
 def _inspect(manifest: Manifest, files: Sequence[StagedFile]) -> Inspection:
     seen = [_look(manifest, file) for file in files]
     faults = [fault for one in seen for fault in one.faults]
+    faults += _in_each_others_way([file.entry.path for file in files])
     signature = next((one.signature for one in seen if one.signature is not None), None)
     return Inspection(faults, signature)
 
@@ -53,8 +56,23 @@ def _look(manifest: Manifest, file: StagedFile) -> Inspection:
 
 
 def _is_plain(path: str) -> bool:
-    parts = Path(path).parts
-    return bool(parts) and not Path(path).is_absolute() and ".." not in parts and len(path) <= 200
+    """Whether any file system takes it as it stands, and a terminal shows it as it is."""
+    return (
+        path.isprintable()
+        and "\\" not in path
+        and len(path.encode()) <= NAME_BYTES_MAX
+        and not {"", ".", ".."}.intersection(path.split("/"))
+    )
+
+
+def _in_each_others_way(paths: Sequence[str]) -> Iterator[str]:
+    """Files that could not lie in one folder: MLflow is shown all of a version's in one."""
+    taken = {_MANIFEST, *paths}
+    for path in paths:
+        if path == _MANIFEST:
+            yield f"{path}: the manifest is the part manifest, and no file"
+        parents = {str(parent) for parent in PurePosixPath(path).parents}
+        yield from (f"{path}: {one} is a file, too" for one in sorted(parents & taken))
 
 
 def _is_pickled(path: Path) -> bool:

@@ -12,6 +12,8 @@ from registry.ports import ArtifactStore, StagedFile
 
 MANIFEST_PART = "manifest"
 MANIFEST_BYTES_MAX = 8 * 1024 * 1024
+FIELDS_MAX = 2
+"""Parts that are no files stay in memory: the manifest, and one more, so as to say so."""
 CHUNK = 1024 * 1024
 
 
@@ -57,7 +59,7 @@ async def _parse(request: Request, bytes_max: int, files_max: int) -> FormData:
         request.headers,
         counted(),  # type: ignore[arg-type]  # any async iterator does; the stub wants a generator
         max_files=files_max + 1,
-        max_fields=files_max + 1,
+        max_fields=FIELDS_MAX,
         max_part_size=MANIFEST_BYTES_MAX,
     )
     try:

@@ -128,6 +128,36 @@ _MAPS = onnx.helper.make_sequence_type_proto(_MAP)
 _BRAIN_FLOATS = onnx.helper.make_tensor_type_proto(TensorProto.BFLOAT16, [None, 1])
 
 
+async def test_a_name_with_a_control_character_is_refused(client: httpx.AsyncClient) -> None:
+    """MLflow could never be shown such a version, nor any after it."""
+    parts = {"manifest": b"{}", "model.onnx": doubling_model(), "n\x00ul.md": b"", "\x1b[m.md": b""}
+    body = b"".join(
+        b'--b\r\nContent-Disposition: form-data; name="%b"; filename="f"\r\n\r\n%b\r\n'
+        % (name.encode(), orjson.dumps(manifest_of()) if name == "manifest" else content)
+        for name, content in parts.items()
+    )
+    answer = await client.post(
+        "/v1/models/delay/versions",
+        content=body + b"--b--\r\n",
+        headers={"content-type": "multipart/form-data; boundary=b"},
+    )
+    assert answer.status_code == 422
+    assert answer.json()["faults"] == ["a file's name is not a plain relative path"] * 2
+
+
+async def test_files_that_come_as_fields_are_refused_before_they_fill_the_memory(
+    client: httpx.AsyncClient,
+) -> None:
+    few = await client.post("/v1/models/delay/versions", files=[_field("manifest"), _field("a")])
+    assert few.json()["detail"] == "Send every file as a file part."
+    parts = [_field("manifest"), _field("a"), _field("b")]
+    assert (await client.post("/v1/models/delay/versions", files=parts)).status_code == 422
+
+
+def _field(name: str) -> tuple[str, tuple[None, str]]:
+    return name, (None, "{}")
+
+
 @pytest.mark.parametrize(
     ("files", "words"),
     [
@@ -142,6 +172,13 @@ _BRAIN_FLOATS = onnx.helper.make_tensor_type_proto(TensorProto.BFLOAT16, [None, 
         ({"model.onnx": doubling_model(), "golden.json": b"{"}, "not JSON"),
         ({"model.onnx": doubling_model(), "baseline.json": b"{}"}, "not a baseline profile"),
         ({"model.onnx": doubling_model(), "../out.json": b"{}"}, "plain relative path"),
+        ({"model.onnx": doubling_model(), "a//b.md": b""}, "plain relative path"),
+        ({"model.onnx": doubling_model(), "a\\b.md": b""}, "plain relative path"),
+        ({"model.onnx": doubling_model(), "\u202etxt.md": b""}, "plain relative path"),
+        ({"model.onnx": doubling_model(), "ä" * 100 + ".md": b""}, "plain relative path"),
+        ({"model.onnx": doubling_model(), "a.md": b"", "a.md/b.md": b""}, "a.md is a file, too"),
+        ({"model.onnx": doubling_model(), "manifest.json": b"{}"}, "the manifest is the part"),
+        ({"model.onnx": doubling_model(), "manifest.json/a.md": b""}, "manifest.json is a file"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
