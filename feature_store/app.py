@@ -82,6 +82,7 @@ class Parts:
         metrics.APPLIED_SEQ.set_function(self.materializer.applied_seq)
         for unknown in (metrics.STORE_USED, metrics.STORE_LIMIT):
             unknown.set(math.nan)  # until the store has said: a zero would look like growth
+        metrics.LOG_LOST.set_function(lambda: self.materializer.log_lost)
         metrics.ONLINE_CONNECTED.set_function(lambda: self.readers.connected)
         for view in self.catalogue.views:
             metrics.begin_parity(view)
@@ -131,9 +132,11 @@ class Parts:
         """What is missing before questions can be answered."""
         missing = [] if self.readers.connected else ["the online store is away"]
         if not self.materializer.caught_up_once:
-            full = self.materializer.full
+            full, lost = self.materializer.full, self.materializer.log_lost
             why = "has no memory left" if full else "is being filled from the log"
-            missing.append(f"the online store {why}")
+            missing.append(
+                "the feature log: it was opened empty" if lost else f"the online store {why}"
+            )
         return missing
 
     def routers(self) -> list[APIRouter]:
@@ -145,6 +148,7 @@ class Parts:
                 self.pusher,
                 self.materializer.wait_applied,
                 self.materializer.poke,
+                lambda: self.materializer.log_lost,
                 arrow_bytes_max=settings.arrow_bytes_max,
                 rows_max=settings.rows_per_push_max,
                 applied_wait_s=settings.applied_wait_s,

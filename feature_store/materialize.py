@@ -3,7 +3,8 @@
 Progress is a position in the log, kept in the store itself, never an event time: late rows cannot
 be lost, a killed applier goes on where it was, a store that lost its data says so by its positions
 and is filled again from the log, a view that is new is filled from the log's beginning. A store
-that holds rows which the log, restored from a copy, does not have is emptied and filled again.
+that holds rows which the log, restored from a copy, does not have is emptied and filled again; but
+not by a log that was opened without any row, for that is rather a folder which was not mounted.
 """
 
 import asyncio
@@ -26,6 +27,10 @@ ROWS_PER_STEP = 20_000
 """Rows of one view between two records of progress."""
 IDLE_S = 0.5
 """How often an idle applier looks whether the store still has what it had."""
+
+
+class LogLost(Exception):
+    """The log was opened empty, and the store holds rows of another."""
 
 
 class ApplyRows(Protocol):
@@ -60,7 +65,10 @@ class Materializer:
         self._advanced = asyncio.Condition()
         self.applied: dict[str, int] = {}
         """Fingerprint -> position, as last seen in the store."""
+        self._began_empty = log.last_seq() == 0
         self._emptying = False
+        self.log_lost = False
+        """Whether nothing is applied because of that (``LogLost``)."""
         self.caught_up_once = False
         """Whether the store has held all that the log held, since this process started."""
         self.full = False
@@ -111,6 +119,10 @@ class Materializer:
                 if trouble:
                     _log.info("online_store_back", applied_seq=self.applied_seq())
                 trouble, self.full = "", False
+            except LogLost:
+                if trouble != "feature_log_lost":
+                    _log.error("feature_log_lost", applied_seq=max(self._positions().values()))
+                trouble = "feature_log_lost"
             except (RedisAway, Contended) as error:
                 self.full = isinstance(error, StoreFull)
                 met = "online_store_full" if self.full else "online_store_away"
@@ -127,6 +139,11 @@ class Materializer:
         """Apply until every view stands at the log's end."""
         self.applied = await self._store.applied()
         another = not self._of_this_log()
+        self.log_lost = (
+            another and self._began_empty and not self._emptying and any(self._positions().values())
+        )
+        if self.log_lost:
+            raise LogLost
         if another or self._emptying:
             _log.warning("online_store_emptied", of_another_log=another)
             await self._store.wipe()
@@ -152,13 +169,18 @@ class Materializer:
 
     def _of_this_log(self) -> bool:
         """Whether the log has every row that was applied."""
-        positions = dict(self.applied)
         log_id, life = self._log.log_id(), self._log.life()
-        if positions.pop(LOG_FIELD, log_id) != log_id:
+        if self.applied.get(LOG_FIELD, log_id) != log_id:
             return False
         # A store that was filled before lives were written down is believed as far as it can be.
-        life = positions.pop(LIFE_FIELD, life)
-        return self._log.holds(life, max(positions.values(), default=0))
+        life = self.applied.get(LIFE_FIELD, life)
+        return self._log.holds(life, max(self._positions().values(), default=0))
+
+    def _positions(self) -> dict[str, int]:
+        """Of the views in the store, also of earlier definitions."""
+        return {
+            name: at for name, at in self.applied.items() if name not in (LOG_FIELD, LIFE_FIELD)
+        }
 
     async def _advance(self, writer: ViewWriter, last: int) -> None:
         position = self.applied.get(writer.fingerprint)

@@ -38,6 +38,11 @@ APPLIED_SEQ = Gauge(
     "Position up to which every view is in the online store.",
     registry=REGISTRY,
 )
+LOG_LOST = Gauge(
+    "feature_store_log_lost",
+    "1 while the log was opened empty, but the online store holds rows: nothing is applied.",
+    registry=REGISTRY,
+)
 ONLINE_CONNECTED = Gauge(
     "feature_store_online_connected", "1 while the online store answers.", registry=REGISTRY
 )

@@ -20,6 +20,10 @@ from shared_features import UnknownRef
 
 ARROW_MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 QUARANTINE_LISTED_MAX = 100
+LOG_LOST = (
+    "The feature log was opened empty, but the online store holds rows of another: bring the log "
+    "back, or begin anew with `leadline features materialize --start-over`."
+)
 Wait = Callable[[int], Awaitable[None]]
 
 
@@ -38,12 +42,14 @@ def router(
     pusher: Pusher,
     wait_applied: Wait,
     poke: Callable[[], None],
+    log_lost: Callable[[], bool],
     *,
     arrow_bytes_max: int,
     rows_max: int,
     applied_wait_s: float,
 ) -> APIRouter:
-    """The push route; ``poke`` tells the applier that there is something to do."""
+    """The push route; ``poke`` tells the applier that there is something to do,
+    ``log_lost`` whether rows would go into the wrong log."""
     routes = APIRouter(tags=["features"])
 
     @routes.post("/v1/features/push")
@@ -54,6 +60,8 @@ def router(
         wait: Annotated[Literal["applied"] | None, Query()] = None,
     ) -> PushAnswer:
         """Append rows to a source's log. ``wait=applied`` answers once they are online."""
+        if log_lost():
+            raise Problem(ProblemCode.DEPENDENCY_UNAVAILABLE, LOG_LOST)
         pushed = await _refusals(_push(pusher, request, source, arrow_bytes_max, rows_max))
         poke()
         applied = False

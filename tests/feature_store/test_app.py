@@ -132,6 +132,34 @@ async def test_a_wiped_store_is_filled_again_without_a_restart(
     await until(filled)
 
 
+async def test_a_service_started_without_its_log_takes_no_pushes_until_it_may_begin_anew(
+    tmp_path: Path, redis_url: str, clock: FakeClock
+) -> None:
+    async with serving(tmp_path / "mounted", redis_url, clock) as client:
+        await push(client, arrival(5))
+    async with serving(tmp_path / "not mounted", redis_url, clock) as client:
+
+        async def missing() -> list[str]:
+            told: list[str] = (await client.get("/readyz")).json().get("missing", [])
+            return told
+
+        async def lost() -> bool:
+            return await missing() == ["the feature log: it was opened empty"]
+
+        async def ready() -> bool:
+            return not await missing()
+
+        await until(lost)
+        body = {"source": "arrivals", "rows": [arrival(6)]}
+        refused = await client.post("/v1/features/push", json=body)
+        assert refused.status_code == 503
+        assert "bring the log back" in refused.json()["detail"]
+        assert (await client.post("/v1/features/materialize")).status_code == 202
+        await until(ready)
+        await push(client, arrival(6))
+        assert (await ask(client, "late_1h:flights"))["late_1h:flights"] == 1
+
+
 async def test_the_store_is_emptied_and_filled_again_when_asked_to(
     client: httpx.AsyncClient,
 ) -> None:

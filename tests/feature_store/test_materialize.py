@@ -14,6 +14,7 @@ from feature_store.adapters.online_memory import MemoryStore
 from feature_store.adapters.online_redis import RedisStore
 from feature_store.domain import windows
 from feature_store.domain.plan import LIFE_FIELD, LOG_FIELD
+from feature_store.materialize import LogLost
 from feature_store.ports import Fields, Swap
 from kit.redis_pipeline import PipelinedRedis, RedisAway
 from tests.feature_store.test_parity import KEYS, Push, World, _random_push, same
@@ -185,10 +186,15 @@ async def test_a_wiped_redis_is_filled_from_the_log(tmp_path: Path, redis_url: s
 async def test_a_store_filled_from_another_log_is_emptied_first(
     tmp_path: Path, redis_url: str
 ) -> None:
+    async with redis_world(tmp_path / "two", redis_url) as (world, pipeline):
+        await world.push(history(2)[1])
+        rows = list(world.rows)
+        await pipeline.execute("FLUSHALL")
     async with redis_world(tmp_path / "one", redis_url) as (world, _):
         await world.push(history(1)[0])
         await world.materializer.catch_up()
     async with redis_world(tmp_path / "two", redis_url) as (world, _):
+        world.rows = rows
         await world.materializer.catch_up()
         await expect(world)
 
@@ -239,6 +245,25 @@ async def test_a_log_that_was_only_closed_and_opened_fills_nothing_again(
     async with redis_world(tmp_path, redis_url) as (world, pipeline):
         await world.materializer.catch_up()
         assert await pipeline.execute("EXISTS", "ll:fs:{witness}") == 1
+
+
+async def test_a_log_that_was_opened_empty_empties_no_store_until_somebody_says_so(
+    tmp_path: Path, redis_url: str
+) -> None:
+    async with redis_world(tmp_path / "mounted", redis_url) as (world, pipeline):
+        await _push_and_apply(world, history(5))
+        kept = await pipeline.execute("DBSIZE")
+    async with redis_world(tmp_path / "not mounted", redis_url) as (world, pipeline):
+        for _ in range(2):
+            with pytest.raises(LogLost):
+                await world.materializer.catch_up()
+            assert world.materializer.log_lost
+            assert await pipeline.execute("DBSIZE") == kept
+            await world.push(history(1)[0])  # as one that came before the first look
+        world.materializer.start_over()
+        await world.materializer.catch_up()
+        assert not world.materializer.log_lost
+        await expect(world)
 
 
 async def test_a_store_whose_emptying_was_killed_is_emptied_to_the_end(
