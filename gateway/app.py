@@ -152,6 +152,7 @@ def _edge(settings: GatewaySettings, predict: Predict, infer: Infer, clock: Cloc
         ),
         clock,
         connections_max=settings.connections_max,
+        bodies_bytes_max=settings.bodies_bytes_max,
         access_log_share=settings.access_log_share,
     )
 

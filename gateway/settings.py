@@ -75,6 +75,11 @@ class GatewaySettings(ServiceSettings):
     headers_bytes_max: int = Field(default=32 * 1024, ge=1024, description="All of them.")
     headers_max: int = Field(default=100, ge=10)
     connections_max: int = Field(default=10_000, ge=1)
+    bodies_bytes_max: int = Field(
+        default=256 * 1024 * 1024,
+        ge=4 * 1024 * 1024,
+        description="Of bodies that are being read, all together, beyond the first 64 KiB of each.",
+    )
     access_log_share: float = Field(
         default=0.001, ge=0, le=1, description="Of sound answers; faults of ours are all logged."
     )

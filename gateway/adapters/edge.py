@@ -64,6 +64,7 @@ class Edge:
         *,
         connections_max: int,
         access_log_share: float,
+        bodies_bytes_max: int = 256 * 1024 * 1024,
         fast_lane: bool = True,
     ) -> None:
         self.predict = predict
@@ -73,6 +74,9 @@ class Edge:
         self.fast_lane = fast_lane
         self.connections_max = connections_max
         self.connections: set[Connection] = set()
+        self.bodies_bytes_max = bodies_bytes_max
+        self.bodies_bytes = 0
+        """What bodies that are being read take: whoever sends one has proven nothing yet."""
         self.hosts: set[bytes] = set()
         """Values of Host that were found sound: the fast lane knows no others."""
         self.context = contextvars.copy_context()
@@ -175,6 +179,7 @@ def _request_ids(clock: Clock) -> Iterator[str]:
 
 OURS = Problem(ProblemCode.INTERNAL, "This is our fault; the logs know more.")
 FULL: Fault = (ProblemCode.OVERLOADED, "The gateway has as many connections as it may.")
+CROWDED: Fault = (ProblemCode.OVERLOADED, "As many large bodies are being read as may be.")
 SLOW_HEAD: Fault = (ProblemCode.REQUEST_TIMEOUT, "The head did not arrive in time.")
 SLOW_BODY: Fault = (ProblemCode.REQUEST_TIMEOUT, "The body did not arrive in time.")
 UNREADABLE: Fault = (ProblemCode.MALFORMED_HTTP, "This is not HTTP/1.1 as RFC 9112 has it.")

@@ -15,7 +15,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from contracts.problems import ProblemCode
-from gateway.adapters.edge import FULL, SLOW_BODY, SLOW_HEAD, UNREADABLE, Edge
+from gateway.adapters.edge import CROWDED, FULL, SLOW_BODY, SLOW_HEAD, UNREADABLE, Edge
 from gateway.adapters.known_head import KnownHead
 from gateway.adapters.lane import SPECIAL, LaneCycle, infer_head_of, is_plain_infer, is_predict
 from gateway.adapters.presence import PRESENCE, Presence
@@ -38,6 +38,9 @@ body is."""
 FRAMING_BYTES_MAX = 64 * 1024
 """What chunk sizes and extensions may take, besides as many bytes again as the body has."""
 
+FREE_BODY_BYTES = 64 * 1024
+"""Of each body: small questions are taken however many large ones are being read."""
+
 DRAIN_IDLE_S = 0.5
 LINGER_S_MAX = 2.0
 LINGER_BYTES_MAX = 64 * 1024 * 1024
@@ -59,6 +62,10 @@ class EdgeProtocol(HttpToolsProtocol):
         self.head_bytes = self.chunk_bytes = 0
         self.body_bytes = self.body_bytes_max = self.sent_bytes = 0
         self.body_s_max = 30.0
+        self.holds = False
+        """Whether the body is kept until it is there whole; else it is passed on as it comes."""
+        self.held_bytes = 0
+        """Of it, beyond what is free."""
         self.refused = self.draining = False
         self.lingering_since: float | None = None
         self.stalled_since: float | None = None
@@ -89,6 +96,7 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.edge.connections.discard(self)
+        self._let_go()
         super().connection_lost(exc)
         if self.lane_errand is not None and not self.lane.response_complete:
             self.lane_errand.cancel()
@@ -190,6 +198,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self.path = self.url.partition(b"?")[0].decode()
         self.body_bytes_max = PREDICT_BYTES_MAX
         self.body_s_max = 30.0
+        self.holds = True
         if infer and not self.draining:
             self.idle_s_max = self.edge.times.idle_v2_s_max
         return True
@@ -206,6 +215,7 @@ class EdgeProtocol(HttpToolsProtocol):
         rule = rule_for(path)
         self.body_bytes_max = rule.body_bytes_max if rule else CONTROL_BYTES_MAX
         self.body_s_max = rule.body_s_max if rule else self.edge.times.body_grace_s
+        self.holds = path == "/predict" or path.startswith("/v2")
         if path.startswith("/v2"):
             self.idle_s_max = self.edge.times.idle_v2_s_max
         if int(fields.get(b"content-length", b"0")) > self.body_bytes_max:
@@ -225,15 +235,30 @@ class EdgeProtocol(HttpToolsProtocol):
         self.body_bytes += len(body)
         if self.body_bytes > self.body_bytes_max:
             self._stop(self._too_large())
+        if self.body_bytes > FREE_BODY_BYTES and self.holds:
+            self._hold()
         if self.lane_fields is not None:
             self.lane_parts.append(body)
         else:
             super().on_body(body)
 
+    def _hold(self) -> None:
+        held = self.body_bytes - FREE_BODY_BYTES
+        self.edge.bodies_bytes += held - self.held_bytes
+        self.held_bytes = held
+        if self.edge.bodies_bytes > self.edge.bodies_bytes_max:
+            self._stop(CROWDED)
+
+    def _let_go(self) -> None:
+        self.edge.bodies_bytes -= self.held_bytes
+        self.held_bytes = 0
+
     def on_message_complete(self) -> None:
         self.reading = _IDLE
         self.path = ""
         self.since = self.loop.time()
+        if self.held_bytes:
+            self._let_go()
         chunk, self.chunk = self.chunk, b""
         fields = self.lane_fields
         if fields is None:
@@ -355,6 +380,8 @@ class EdgeProtocol(HttpToolsProtocol):
         if self.refused:
             return
         self.refused = True
+        self._let_go()
+        self.lane_parts = []
         cycle, answering = self.cycle, self._answering()
         own = self.reading == _BODY and self.lane_fields is None
         if answering and not own:

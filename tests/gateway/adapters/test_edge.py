@@ -4,7 +4,9 @@ import asyncio
 import re
 from pathlib import Path
 
-from gateway.adapters.edge_httptools import EdgeProtocol
+import pytest
+
+from gateway.adapters.edge_httptools import FREE_BODY_BYTES, EdgeProtocol
 from tests.gateway.adapters.raw_requests import (
     predict,
     status_of,
@@ -50,6 +52,34 @@ async def test_connections_beyond_the_limit_are_told_so(
         for _, writer in held:
             writer.close()
         await until(lambda: not gateway.gateway.edge.connections)
+
+
+@pytest.mark.parametrize(
+    "path", [b"/predict", b"/v2/models/delay/infer", b"/v2/models/d%65lay/infer"]
+)
+async def test_bodies_of_nobody_leave_room_for_others(
+    state: Path, key: str, redis_url: str, replica: FakeReplica, path: bytes
+) -> None:
+    """Whoever sends a body has proven nothing before it is there; 10,000 could hold 40 GB."""
+    size = 4 * 1024 * 1024
+    head = b"POST %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (
+        path,
+        size,
+    )
+    options = {"inference_frames": (replica.address,), "bodies_bytes_max": size}
+    async with running_gateway(state, redis_url, **options) as gateway:
+        edge = gateway.gateway.edge
+        _, holder = await asyncio.open_connection("127.0.0.1", gateway.port)
+        holder.write(head + b"x" * (size - 1))
+        await until(lambda: edge.bodies_bytes == size - 1 - FREE_BODY_BYTES)
+        refused = await gateway.raw(head + b"x" * (FREE_BODY_BYTES * 3))
+        assert status_of(refused) == 503
+        assert b"retry-after: 1" in refused
+        assert status_of(await gateway.raw(predict(key))) == 200
+        holder.close()
+        await until(lambda: edge.bodies_bytes == 0)
+        assert status_of(await gateway.raw(head + b"x" * size)) == 401
+        assert edge.bodies_bytes == 0
 
 
 async def test_a_drain_lets_what_is_under_way_finish(
