@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contracts.identity import REQUEST_ID_HEADER
 from contracts.problems import PROBLEM_MEDIA_TYPE, ProblemCode
 from kit.disk import disk_refuses
-from kit.identity import caller_of
+from kit.identity import caller_of, unproven
 from kit.json_bodies import JsonBodies
 from kit.lean import LeanRoutes, lean_answers, problem_response
 from kit.logs import get_logger
@@ -37,6 +37,7 @@ Ready = Callable[[], Awaitable[list[str]] | list[str]]
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 _PROCESS, _REQUESTS = uuid4().hex[:16], count(1)
+_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 _REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
 _BY_STATUS = {
     404: ProblemCode.NOT_FOUND,
@@ -152,7 +153,11 @@ def new_request_id() -> str:
 
 
 class IdentityMiddleware:
-    """Gives every request an id and its proven caller (``request.state``); plain ASGI."""
+    """Gives every request an id and its proven caller (``request.state``); plain ASGI.
+
+    What nobody sends is not read: a service would hold as many bodies as come, and FastAPI reads
+    one that is not JSON however long it is. ``/v2`` sees to it itself.
+    """
 
     def __init__(self, app: ASGIApp, service_token: str) -> None:
         self._app = app
@@ -175,7 +180,12 @@ class IdentityMiddleware:
                 message["headers"] = [*message["headers"], (_REQUEST_ID, request_id.encode())]
             await send(message)
 
-        await self._app(scope, receive, send_with_id)
+        brings_body = scope["method"] not in _WITHOUT_BODY and not scope["path"].startswith("/v2")
+        if caller is None and brings_body:
+            answer = problem_response(Request(scope), unproven())
+            await answer(scope, receive, send_with_id)
+        else:
+            await self._app(scope, receive, send_with_id)
 
 
 class Draining:

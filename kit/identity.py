@@ -32,10 +32,15 @@ def caller_of(headers: Headers, service_token: str) -> Caller | None:
     return Caller(principal, frozenset(headers.get(SCOPES_HEADER, "").split()))
 
 
+def unproven() -> Problem:
+    """What nobody is told."""
+    return Problem(ProblemCode.UNAUTHENTICATED, "Send an API key through the gateway.")
+
+
 async def _proven(request: Request) -> Caller:
     caller: Caller | None = request.state.caller
     if caller is None:
-        raise Problem(ProblemCode.UNAUTHENTICATED, "Send an API key through the gateway.")
+        raise unproven()
     return caller
 
 

@@ -144,6 +144,22 @@ async def test_without_the_service_token_nobody_is_anybody(client: httpx.AsyncCl
     assert answer.status_code == 401
 
 
+@pytest.mark.parametrize("kind", ["application/json", "text/plain"])
+async def test_what_nobody_sends_is_not_read(client: httpx.AsyncClient, kind: str) -> None:
+    read = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(100):
+            read += 1
+            yield b" " * 1024
+
+    answer = await client.post("/orders", content=endless(), headers={"content-type": kind})
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+    assert answer.headers["x-request-id"] == answer.json()["request_id"]
+    assert read <= 1
+
+
 async def test_a_caller_without_the_scope_is_forbidden(client: httpx.AsyncClient) -> None:
     headers = {**TOKEN, "x-leadline-principal": "ann", "x-leadline-scopes": "registry:read"}
     assert (await client.post("/orders", json={"price": 1}, headers=headers)).status_code == 403
@@ -176,7 +192,7 @@ async def test_a_bad_body_is_the_callers_problem_and_not_echoed(
 async def test_an_unknown_path_is_a_problem_too(client: httpx.AsyncClient) -> None:
     assert (await client.get("/nowhere")).json()["code"] == "not-found"
     assert "slash too many" not in (await client.get("/")).text
-    refused = await client.put("/orders")
+    refused = await client.put("/orders", headers=TOKEN)
     assert refused.json()["code"] == "method-not-allowed"
     assert refused.headers["allow"] == "GET, HEAD, POST"
     assert refused.json()["detail"] == "This path takes GET, HEAD, POST."
