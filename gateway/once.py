@@ -61,12 +61,25 @@ class Once:
             found = None
         if found is not None:
             return _replay(question, mark, found)
-        reply = Reply(500, b"", ())
+        kept = None
         try:
             reply = await self._predict(question)
+            kept = _to_keep(reply, mark)
+            if reply.status >= 400 and kept is not None and not await self._pays(question):
+                kept = None
         finally:
-            await self._settle(name, claim, _to_keep(reply, mark))
+            await self._settle(name, claim, kept)
         return reply
+
+    async def _pays(self, question: Question) -> bool:
+        """Whether the caller had a row left for its refusal, which cost none: what the memory
+        holds is to be no more than what callers may ask."""
+        principal = await self._admission.principal(question.preamble)
+        try:
+            await self._admission.limit.spend(self._admission.account(principal), 1)
+        except Problem:
+            return False
+        return True
 
     async def _name(self, question: Question, key: bytes) -> str:
         if not 1 <= len(key) <= KEY_BYTES_MAX:

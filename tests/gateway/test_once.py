@@ -1,4 +1,5 @@
 import asyncio
+from pathlib import Path
 from typing import cast
 
 import httpx
@@ -18,7 +19,7 @@ from gateway.ports import StoreAway
 from kit.redis_pipeline import Argument, PipelinedRedis
 from kit.tasks import TaskOwner
 from tests.gateway.replica import FakeReplica, echo
-from tests.gateway.running import Running
+from tests.gateway.running import Running, make_key, running_gateway
 from tests.polling import until
 
 BODY = {"model": "delay", "instances": [{"carrier": "UA"}]}
@@ -133,6 +134,19 @@ async def test_an_answer_too_large_to_keep_frees_its_key(
     replica.rule = lambda *_: Answer(200, b" " * ANSWER_BYTES_MAX)
     for _ in range(2):
         assert "idempotent-replay" not in (await ask(gateway, key, "a")).headers
+
+
+async def test_a_refusal_is_kept_only_for_a_row(state: Path, redis_url: str) -> None:
+    """It cost none; without end they would fill the memory, and of a key that may not predict."""
+    small = make_key(state, "bob", "monitor:read", quota_rows=2, window_s=86_400)
+    async with running_gateway(state, redis_url) as gateway:
+        kept = []
+        for name in ("a", "b", "c"):
+            for _ in range(2):
+                answer = await ask(gateway, small, name, {"model": 1})
+                assert answer.status_code == 422
+            kept.append("idempotent-replay" in answer.headers)
+    assert kept == [True, True, False]
 
 
 class Unheard(KeptRedis):
