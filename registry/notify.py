@@ -7,6 +7,7 @@ and an act is told at least once (its sequence number tells repeats apart).
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from contracts.identity import Caller
 from contracts.problems import ProblemCode
@@ -105,6 +106,13 @@ class Notify:
         await self.ledger.write(work)
 
 
+def origin_of(url: str) -> str:
+    """Where a webhook goes, for all who may read the audit log: the rest of a URL is often what
+    proves the sender."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
 def message_id(entry: Entry) -> str:
     """Names the act; the same at every repeat, and not that of another act, which has the same
     place in a log that was restored from a copy."""
@@ -127,5 +135,8 @@ def shown(webhook: Webhook) -> dict[str, Any]:
 
 def _act(caller: Caller, action: str, webhook: Webhook) -> Act:
     return Act(
-        actor=caller.principal, action=action, subject=webhook.id, after={"url": webhook.url}
+        actor=caller.principal,
+        action=action,
+        subject=webhook.id,
+        after={"url": origin_of(webhook.url)},
     )

@@ -122,6 +122,17 @@ async def test_a_subscriber_hears_only_what_it_asked_for(desk: Desk) -> None:
         assert [orjson.loads(body)["type"] for _, body in subscriber.got] == ["rollout.roll_back"]
 
 
+async def test_the_audit_log_tells_where_a_webhook_goes_and_not_its_whole_url(desk: Desk) -> None:
+    async with listening() as subscriber, notifying(desk) as notify:
+        told = await notify.subscribe(f"{subscriber.url}/T0/secret?token=word", None, ADMIN)
+        await notify.unsubscribe(told["id"], ADMIN)
+        entries = await desk.ledger.read(lambda tx: tx.entries(0, 100))
+        acts = [entry for entry in entries if entry.action.startswith("webhook.")]
+        assert [entry.after for entry in acts] == [
+            {"url": subscriber.url.removesuffix("/hook")}
+        ] * 2
+
+
 @pytest.mark.parametrize(
     "url",
     [
