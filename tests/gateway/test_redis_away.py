@@ -94,7 +94,11 @@ async def leases_away(gateway: Running) -> float:
 async def test_a_stalled_redis_costs_one_time_out_and_no_answer(
     gateway: Running, key: str, own_redis: OwnRedis
 ) -> None:
-    assert (await ask(gateway, key)).status_code == 200
+    async def shared() -> bool:
+        assert (await ask(gateway, key)).status_code == 200
+        return "gateway_limit_local 0.0" in (await gateway.http.get("/metrics")).text
+
+    await until(shared)  # a busy machine may seem to stall by itself
     before = await leases_away(gateway)
     own_redis.signal(signal.SIGSTOP)
     answers = [await ask(gateway, key) for _ in range(200)]
@@ -104,12 +108,7 @@ async def test_a_stalled_redis_costs_one_time_out_and_no_answer(
     # The breaker asks again once a second; nobody else waits for a time-out.
     assert 1 <= await leases_away(gateway) - before <= 2 + seconds
     own_redis.signal(signal.SIGCONT)
-
-    async def shared_again() -> bool:
-        await ask(gateway, key)
-        return "gateway_limit_local 0.0" in (await gateway.http.get("/metrics")).text
-
-    await until(shared_again)
+    await until(shared)
 
 
 async def test_with_redis_gone_a_gateway_spends_its_share_and_no_more(
@@ -164,16 +163,26 @@ async def test_with_redis_full_callers_are_answered_within_the_gateways_share(
 
 
 async def test_an_answer_that_could_not_be_kept_at_once_is_kept_a_little_later(
-    gateway: Running, key: str, replica: FakeReplica, own_redis: OwnRedis
+    state: Path, key: str, replica: FakeReplica, own_redis: OwnRedis
 ) -> None:
-    async def ask_once() -> httpx.Response:
-        headers = {"x-api-key": key, "idempotency-key": "a"}
-        return await gateway.http.post("/predict", json=BODY, headers=headers)
+    # On a busy machine a memory that is heard after more than 20 ms would count as away.
+    options = {"inference_frames": (replica.address,), "limiter_timeout_ms": 2_000.0}
+    async with (
+        running_gateway(state, own_redis.url, **options) as patient,
+        redis.asyncio.from_url(own_redis.url) as full,
+    ):
 
-    async def replayed() -> bool:
-        return "idempotent-replay" in (await ask_once()).headers
+        async def ask_once() -> httpx.Response:
+            headers = {"x-api-key": key, "idempotency-key": "a"}
+            return await patient.http.post("/predict", json=BODY, headers=headers)
 
-    async with redis.asyncio.from_url(own_redis.url) as full:
+        async def replayed() -> bool:
+            return "idempotent-replay" in (await ask_once()).headers
+
+        async def up() -> bool:
+            return (await patient.http.get("/readyz")).status_code == 200
+
+        await until(up)
         replica.holds = True
         first = asyncio.ensure_future(ask_once())
         await until(lambda: len(replica.asked) == 1)
@@ -181,5 +190,5 @@ async def test_an_answer_that_could_not_be_kept_at_once_is_kept_a_little_later(
         replica.let_go()
         assert (await first).status_code == 200
         await full.config_set("maxmemory", "0")
-    await until(replayed)
-    assert len(replica.asked) == 1
+        await until(replayed)
+        assert len(replica.asked) == 1
