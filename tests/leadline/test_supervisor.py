@@ -92,21 +92,28 @@ async def test_a_child_that_cannot_start_is_reported_with_the_end_of_its_log(
     await supervisor.stop()
 
 
-async def test_a_log_never_grows_beyond_its_bound_for_long(tmp_path: Path) -> None:
+# Writes much, and a little more once a file says so; then waits.
+TALKATIVE = """
+import pathlib, signal, sys, time
+print("early\\n" * 500, end="", flush=True)
+while not pathlib.Path(sys.argv[1]).exists(): time.sleep(0.01)
+print("late", flush=True)
+signal.pause()
+"""
+
+
+async def test_a_log_that_grew_too_long_is_put_aside_and_goes_on(tmp_path: Path) -> None:
+    go_on, log, aside = (tmp_path / name for name in ("go on", "one.log", "one.log.1"))
     supervisor = Supervisor(print, tmp_path, log_bytes_max=1_000, log_look_s=0.01)
-    talkative = replace(
-        child(tmp_path, "talkative"),
-        command=[sys.executable, "-c", "while True: print('a line', flush=True)"],
-    )
-    await supervisor.start(talkative)
-    log, aside = tmp_path / "talkative.log", tmp_path / "talkative.log.1"
-    await until(aside.exists)
-    grown = log.stat().st_size
-    await until(lambda: log.stat().st_size < grown)
-    await until(lambda: log.stat().st_size > 0)
-    await supervisor.stop()
-    assert set(log.read_text().splitlines()[1:-1]) <= {"a line"}
-    assert aside.stat().st_size > 1_000
+    command = [sys.executable, "-c", TALKATIVE, str(go_on)]
+    await supervisor.start(replace(child(tmp_path, "one"), command=command))
+    try:
+        await until(lambda: aside.exists() and not log.read_bytes())
+        go_on.touch()
+        await until(lambda: log.read_text() == "late\n")
+    finally:
+        await supervisor.stop()
+    assert aside.read_text() == "early\n" * 500
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="parent-death signals are Linux's")
