@@ -57,13 +57,10 @@ class Announcer:
             table = await self.ledger.read(lambda tx: tx.table())
             if table.tag == self.table.tag:
                 return False
-            self._take(table)
+            self._show_shares(table)
+            self.table = table
+            self._wake_waiters()
             return True
-
-    def _take(self, table: RoutingTable) -> None:
-        self._show_shares(table)
-        self.table = table
-        self._wake_waiters()
 
     def release(self) -> None:
         """Answer everybody who waits, now and from now on: this process is about to stop."""

@@ -78,8 +78,8 @@ class ReplicaLink(asyncio.Protocol):
         self._lost = asyncio.Event()
         self._settled = asyncio.Event()
         """Set once a connection can be used, or is gone."""
-        self._told = False
-        """That it accepts connections, but no asks: for each spell once."""
+        self._told_refused = False
+        """That it accepts connections, but no asks, is logged once a spell."""
         self.tried = asyncio.Event()
         """Set once the first try to connect has ended, well or not."""
         self.rows = 0
@@ -311,9 +311,9 @@ class ReplicaLink(asyncio.Protocol):
         # Also one that was made in the moment in which its time was over.
         connected = self._settled.is_set() and self._transport is not None
         refused = met and not connected
-        if refused and not self._told:
+        if refused and not self._told_refused:
             _log.warning("replica_takes_no_asks", address=self.address)
-        self._told = refused
+        self._told_refused = refused
         return connected
 
     def leave(self) -> None:
