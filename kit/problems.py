@@ -1,6 +1,7 @@
 """Problems as exceptions and as bodies (RFC 9457)."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from itertools import takewhile
 from typing import Any, get_args
 
@@ -26,6 +27,7 @@ _TOLD = frozenset(
         "timezone_aware", "string_pattern_mismatch",
     }
 )  # fmt: skip
+_SOME_ID = "0" * 32
 _PYDANTICS = frozenset(get_args(ErrorType)) - {"value_error"}
 """Everything else is in a schema's own words."""
 _NO_OBJECT = frozenset({"model_attributes_type", "dict_type", "list_type"})
@@ -90,7 +92,18 @@ class Problem(Exception):
 
 def problem_body(problem: Problem, request_id: str = "", instance: str = "") -> bytes:
     """The problem document as JSON bytes."""
-    return orjson.dumps(problem.body(request_id, instance))
+    if problem.extra or not request_id.isalnum():
+        return orjson.dumps(problem.body(request_id, instance))
+    before, after = _around_id(problem.code, problem.detail, instance)
+    return b"%b%b%b" % (before, request_id.encode(), after)
+
+
+@lru_cache(maxsize=256)  # a refusal is to cost less than an answer
+def _around_id(code: ProblemCode, detail: str, instance: str) -> tuple[bytes, bytes]:
+    """A problem document in two parts, for they differ by the request's id alone."""
+    body = Problem(code, detail).body(_SOME_ID, instance)
+    before, _, after = orjson.dumps(body).rpartition(_SOME_ID.encode())
+    return before, after
 
 
 def invalid_input(errors: Iterable[Any]) -> Problem:
