@@ -298,14 +298,16 @@ def _hot(tasks: TaskOwner) -> tuple[str, Callable[[], asyncio.BaseProtocol]]:
     async def off_loop(body: bytes) -> Envelope:
         return await asyncio.get_running_loop().run_in_executor(pool, read_envelope, body)
 
+    predict = Predict(admission, replicas, off_loop, 1 << 18)
     edge = Edge(
-        Predict(admission, replicas, off_loop, 1 << 18),
+        predict,
         Infer(admission, replicas, 1 << 22),
         HeadLimits(),
         EdgeTimes(),
         SystemClock(),
         connections_max=1000,
         access_log_share=0.0,
+        refuse=predict.refuse,
     )
     config = uvicorn.Config(_nothing, log_config=None, access_log=False)
     state = ServerState()

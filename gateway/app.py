@@ -154,6 +154,7 @@ def _edge(settings: GatewaySettings, predict: Predict, infer: Infer, clock: Cloc
         connections_max=settings.connections_max,
         bodies_bytes_max=settings.bodies_bytes_max,
         access_log_share=settings.access_log_share,
+        refuse=predict.refuse,
     )
 
 

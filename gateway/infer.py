@@ -63,8 +63,9 @@ class Infer:
         self, question: Question, head: InferHead, principal: Principal, deadline: Deadline
     ) -> Reply:
         admission = self._admission
-        if self._replicas.queues.slow:
-            self._replicas.refuse_hopeless(head.target, deadline)
+        replicas = self._replicas
+        if replicas.queues.slow and (hopeless := replicas.hopeless(head.target, deadline)):
+            raise hopeless
         if not may(principal.caller, ANY_PREDICT):
             raise Problem(ProblemCode.FORBIDDEN, "This needs the scope predict.")
         if head.model is not None:

@@ -9,6 +9,7 @@ from gateway.domain.gcra import Grant, Policy
 from gateway.domain.keys import KeyRecord
 from gateway.domain.queues import Queues
 from kit.deadline import Deadline
+from kit.problems import Problem
 
 
 class StoreAway(Exception):
@@ -68,8 +69,8 @@ class Replicas(Protocol):
 
     queues: Queues
 
-    def refuse_hopeless(self, target: str, deadline: Deadline) -> None:
-        """Raise ``Problem`` (overloaded) when the answer would come after the deadline."""
+    def hopeless(self, target: str, deadline: Deadline) -> Problem | None:
+        """Why not to ask (overloaded) when the answer would come after the deadline."""
 
     async def ask(self, kind: FrameKind, ask: Ask, rows: int, deadline: Deadline) -> Answer:
         """Ask the least busy one, and once more another where that is safe.

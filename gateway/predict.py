@@ -21,7 +21,11 @@ OffLoop = Callable[[bytes], Awaitable[Envelope]]
 
 
 class Predict:
-    """``POST /predict``. Never raises: every fault is a reply."""
+    """``POST /predict``. Never raises: every fault is a reply.
+
+    Ask ``refuse`` first: in an overload most questions end there, and what they cost the answers
+    lack.
+    """
 
     def __init__(
         self, admission: Admission, replicas: Replicas, off_loop: OffLoop, inline_bytes_max: int
@@ -31,6 +35,23 @@ class Predict:
         self._slow = replicas.queues.slow
         self._off_loop = off_loop
         self._inline_bytes_max = inline_bytes_max
+
+    def refuse(self, question: Question) -> Reply | None:
+        """The reply to a known caller who would wait in vain, before the body is read and anything
+        is begun; else None."""
+        if not self._slow:
+            return None
+        admission = self._admission
+        try:
+            deadline = admission.deadline(question.preamble.timeout_ms)
+            if admission.principal_now(question.preamble) is None:
+                return None
+        except Problem as problem:
+            return problem_reply(problem, question.request_id, "/predict")
+        hopeless = self._replicas.hopeless(model_in(question.body), deadline)
+        if hopeless is None:
+            return None
+        return problem_reply(hopeless, question.request_id, "/predict")
 
     async def __call__(self, question: Question) -> Reply:
         """The answer to one question."""
@@ -45,9 +66,6 @@ class Predict:
                 raise Problem(ProblemCode.INVALID_INPUT, QUERY)
             admission.enter(principal)
             try:
-                if self._slow:
-                    # Before the body is read: that is most of what a refusal would cost.
-                    replicas.refuse_hopeless(model_in(question.body), deadline)
                 if len(question.body) <= self._inline_bytes_max:
                     envelope = open_envelope(question.body)
                 else:

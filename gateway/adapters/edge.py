@@ -64,11 +64,14 @@ class Edge:
         *,
         connections_max: int,
         access_log_share: float,
+        refuse: Callable[[Question], Reply | None] = lambda _question: None,
         bodies_bytes_max: int = 256 * 1024 * 1024,
         fast_lane: bool = True,
     ) -> None:
         self.predict = predict
         self.infer = infer
+        self.refuse = refuse
+        """Of a prediction that is not even begun: asked first, and it waits for nothing."""
         self.limits = limits
         self.times = times
         self.fast_lane = fast_lane

@@ -20,7 +20,7 @@ from gateway.adapters.known_head import KnownHead
 from gateway.adapters.lane import SPECIAL, LaneCycle, infer_head_of, is_plain_infer, is_predict
 from gateway.adapters.presence import PRESENCE, Presence
 from gateway.domain.access import CONTROL_BYTES_MAX, PREDICT_BYTES_MAX, rule_for
-from gateway.domain.exchange import Preamble, Question, preamble_of
+from gateway.domain.exchange import Preamble, Question, Reply, preamble_of
 from gateway.domain.head import Fault, fault_in_head
 from gateway.domain.open_inference import InferHead
 from gateway.metrics import PREDICT_SECONDS, REQUESTS
@@ -282,26 +282,39 @@ class EdgeProtocol(HttpToolsProtocol):
         lane.keep_alive = keep_alive and not self.draining
         self.cycle = lane  # type: ignore[assignment]  # has what uvicorn reads of a cycle
         question = Question(next(self.edge.request_ids), preamble, body)
-        self.lane_errand = Errand(self._answer(question, infer), self.loop, self.edge.context)
+        began_ns = time.perf_counter_ns()
+        refusal = self.edge.refuse(question) if infer is None else None
+        if refusal is not None:
+            self._reply(refusal, question, None, began_ns)
+            return
+        self.lane_errand = Errand(
+            self._answer(question, infer, began_ns), self.loop, self.edge.context
+        )
 
     # Answering
 
-    async def _answer(self, question: Question, infer: InferHead | None) -> None:
-        began_ns = time.perf_counter_ns()
-        edge, path = self.edge, "/predict" if infer is None else infer.path
+    async def _answer(self, question: Question, infer: InferHead | None, began_ns: int) -> None:
+        edge = self.edge
         try:
             if infer is None:
                 reply = await edge.predict(question)
             else:
                 reply = await edge.infer(question, infer)
         except Exception:  # noqa: BLE001 - the edge answers whatever happens
+            path = "/predict" if infer is None else infer.path
             _log.exception("request_failed", request_id=question.request_id, path=path)
             reply = edge.failure(question.request_id, path)
+        self._reply(reply, question, infer, began_ns)
+
+    def _reply(
+        self, reply: Reply, question: Question, infer: InferHead | None, began_ns: int
+    ) -> None:
         seconds = (time.perf_counter_ns() - began_ns) / 1e9
         if infer is None:
             PREDICT_SECONDS.observe(seconds)
         REQUESTS.add(("predict" if infer is None else "infer", reply.status))
-        edge.log_access(reply.status, question, path, seconds)
+        path = "/predict" if infer is None else infer.path
+        self.edge.log_access(reply.status, question, path, seconds)
         lane = self.lane
         lane.response_complete = True
         if self.transport.is_closing():

@@ -103,8 +103,8 @@ class ReplicasFrames:
 
         Raises ``Problem``: dependency-unavailable, overloaded, deadline-exceeded.
         """
-        if self.queues.slow:
-            self.refuse_hopeless(ask.target, deadline)
+        if self.queues.slow and (hopeless := self.hopeless(ask.target, deadline)):
+            raise hopeless
         if self._budget < BUDGET_MAX:
             self._budget += self._retry_budget
         first = self._least_busy(None, ask.target)
@@ -124,17 +124,17 @@ class ReplicasFrames:
             raise Problem(ProblemCode.DEPENDENCY_UNAVAILABLE, detail)
         return answer
 
-    def refuse_hopeless(self, target: str, deadline: Deadline) -> None:
-        """Raise ``Problem`` (overloaded) when the answer would come after the deadline.
+    def hopeless(self, target: str, deadline: Deadline) -> Problem | None:
+        """Why not to ask (overloaded) when the answer would come after the deadline.
 
-        Ask only while ``queues.slow`` is not empty.
+        Look only while ``queues.slow`` is not empty.
         """
         now_ns = self._clock.monotonic_ns()
         wait_ns = self.queues.hopeless_ns(target, deadline.at_ns - now_ns, now_ns)
-        if wait_ns:
-            detail = "The answer would come after the deadline."
-            seconds = math.ceil(wait_ns / 1e9)
-            raise Problem(ProblemCode.OVERLOADED, detail, retry_after_s=seconds)
+        if not wait_ns:
+            return None
+        detail = "The answer would come after the deadline."
+        return Problem(ProblemCode.OVERLOADED, detail, retry_after_s=math.ceil(wait_ns / 1e9))
 
     async def _ask_one(
         self, link: ReplicaLink, kind: FrameKind, ask: Ask, rows: int, deadline: Deadline

@@ -65,6 +65,17 @@ async def test_what_cannot_be_answered_in_time_is_refused_before_it_is_parsed(
     assert len(replica.asked) == 9
 
 
+async def test_in_an_overload_a_stranger_still_learns_that_it_is_one(
+    gateway: Running, key: str, replica: FakeReplica
+) -> None:
+    waiting = await three_waiting(gateway, key, replica)
+    stranger = await ask_within(gateway, key[:-4] + "AAAA", 400, orjson.dumps(BODY))
+    assert (stranger.status_code, stranger.json()["code"]) == (401, "unauthenticated")
+    known = await ask_within(gateway, key, 400, orjson.dumps(BODY))
+    assert known.status_code == 503
+    assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
+
+
 async def test_what_takes_long_on_the_way_and_not_in_the_replica_is_no_queue(
     gateway: Running, key: str, replica: FakeReplica
 ) -> None:
