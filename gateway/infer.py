@@ -11,7 +11,7 @@ from contracts.frames import Answer, Ask, FrameKind
 from contracts.problems import ProblemCode
 from gateway.admit import Admission, limit_headers
 from gateway.authenticate import Principal
-from gateway.domain.access import ANY_PREDICT, OPEN, may
+from gateway.domain.access import OPEN, may
 from gateway.domain.exchange import Question, Reply, parse_lines, trace_of
 from gateway.domain.open_inference import InferHead
 from gateway.limit import Account
@@ -66,7 +66,7 @@ class Infer:
         replicas = self._replicas
         if replicas.queues.slow and (hopeless := replicas.hopeless(head.target, deadline)):
             raise hopeless
-        if not may(principal.caller, ANY_PREDICT):
+        if not may(principal.caller, head.scope):
             raise Problem(ProblemCode.FORBIDDEN, "This needs the scope predict.")
         if head.model is not None:
             admission.check_model(principal, head.model)

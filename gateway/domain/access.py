@@ -52,6 +52,8 @@ RULES: tuple[Rule, ...] = (
     Rule(r"/predict", "gateway", None, ANY_PREDICT, PREDICT_BYTES_MAX, writes=_POST),
     Rule(r"/v1/keys(/.*)?", "gateway", "admin", "admin"),
     Rule(r"/v2/health/(live|ready)", "inference", OPEN, None),
+    # They tell of every model, which a key for one of them is not to learn.
+    Rule(r"/v2/(repository/index|models/stats)/?", "inference", "predict", "predict"),
     Rule(
         # Inference says which of its paths takes what.
         r"/v2(/.*)?",

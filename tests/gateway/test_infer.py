@@ -106,6 +106,23 @@ async def test_a_narrow_key_asks_its_model_only(
         assert (await gateway.http.get("/v2", headers=bearer(reader))).status_code == 403
 
 
+@pytest.mark.parametrize(
+    "target",
+    ["POST /v2/repository/index", "POST /v2/repository/%69ndex/", "GET /v2/models/stats"],
+)
+async def test_a_narrow_key_learns_of_no_other_model(
+    state: Path, redis_url: str, replica: FakeReplica, target: str
+) -> None:
+    narrow, wide = make_key(state, "bob", "predict:stats"), make_key(state, "ann", "predict")
+    method, path = target.split(" ")
+    async with running_gateway(state, redis_url, inference_frames=(replica.address,)) as gateway:
+        await until(lambda: replica._writers != set())
+        refused = await gateway.http.request(method, path, headers=bearer(narrow))
+        assert (refused.status_code, replica.asked) == (403, [])
+        told = await gateway.http.request(method, path, headers=bearer(wide))
+        assert (told.status_code, len(replica.asked)) == (200, 1)
+
+
 async def test_a_call_costs_its_rows(state: Path, redis_url: str, replica: FakeReplica) -> None:
     small = make_key(state, "bob", "predict", quota_rows=10, window_s=60)
     async with running_gateway(state, redis_url, inference_frames=(replica.address,)) as gateway:
