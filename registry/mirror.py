@@ -8,11 +8,14 @@ missing is shown again.
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kit.logs import get_logger
 from registry.domain.audit import Act
 from registry.domain.lifecycle import State
 from registry.domain.version import VersionRecord
 from registry.metrics import MIRROR_OUT_OF_BAND, MIRROR_PENDING
-from registry.ports import ArtifactStore, Ledger, ModelMirror, Transaction
+from registry.ports import ArtifactStore, Ledger, MirrorRefused, ModelMirror, Transaction
+
+_log = get_logger(__name__)
 
 LEASE = "mirror"
 ALIASED = (State.PRODUCTION, State.CANARY, State.SHADOW, State.CANDIDATE)
@@ -68,7 +71,10 @@ class Mirror:
     async def _show(self, model: str) -> None:
         for record in await self.ledger.read(lambda tx: tx.versions(model)):
             if record.mlflow_version is None and await self._is_ours():
-                await self._put(record)
+                try:
+                    await self._put(record)
+                except MirrorRefused as refused:  # the others are not concerned
+                    _log.warning("mirror_refused", version=record.name, reason=str(refused))
 
     async def _is_ours(self) -> bool:
         return await self.ledger.write(lambda tx: tx.take_lease(LEASE, self.holder, self.lease_s))

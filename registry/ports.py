@@ -234,11 +234,18 @@ class RunSource(Protocol):
         """The run and what it logged under that name. Raises ``Problem``."""
 
 
+class MirrorRefused(Exception):
+    """MLflow is there and does not take this version."""
+
+
 class ModelMirror(Protocol):
     """MLflow's registry, as far as we write to it."""
 
     async def put_version(self, record: VersionRecord, files: Mapping[str, Path]) -> str:
-        """Register the version with its run, unless it already is. Returns MLflow's number."""
+        """Register the version with its run, unless it already is. Returns MLflow's number.
+
+        Raises ``MirrorRefused``.
+        """
 
     async def digests(self, model: str) -> dict[str, str]:
         """MLflow version number -> digest of the version that it shows."""

@@ -1,5 +1,7 @@
 """Shows versions and aliases in MLflow's registry."""
 
+import posixpath
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,10 +12,16 @@ from typing import Any
 from contracts.manifest import TrainingMetadata
 from registry.adapters.connection_mlflow import METRICS_ROWS_TAG, MlflowConnection
 from registry.domain.version import VersionRecord, manifest_json
+from registry.ports import MirrorRefused
 
 DIGEST_TAG = "leadline.digest"
 MODEL_PATH = "model"
-PARAM_CHARS_MAX = 6000
+# What MLflow takes at most (``mlflow.utils.validation``).
+NAME_CHARS_MAX, PARAM_CHARS_MAX, TAG_CHARS_MAX = 250, 6000, 8000
+DATASET_CHARS_MAX, SOURCE_CHARS_MAX = 500, 65_535
+BATCH_MAX = 100
+_REFUSALS = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST"})
+_UNFIT = re.compile(r"[^\w. /-]")
 
 
 class MlflowMirror:
@@ -25,7 +33,18 @@ class MlflowMirror:
 
     async def put_version(self, record: VersionRecord, files: Mapping[str, Path]) -> str:
         """Register the version with its run, unless it already is."""
-        return await self._off_loop(lambda: self._put_version(record, files))
+
+        def put() -> str:
+            from mlflow.exceptions import MlflowException
+
+            try:
+                return self._put_version(record, files)
+            except MlflowException as problem:
+                if problem.error_code in _REFUSALS:
+                    raise MirrorRefused(str(problem.message)[:500]) from problem
+                raise
+
+        return await self._off_loop(put)
 
     async def digests(self, model: str) -> dict[str, str]:
         """MLflow version number -> digest; those that are not ours are left out."""
@@ -99,7 +118,12 @@ class MlflowMirror:
             if self._uri.startswith("sqlite"):
                 place = (self._directory / "artifacts" / record.model).as_uri()
             experiment_id = client.create_experiment(name, artifact_location=place)
-        run = client.create_run(
+        begun = client.search_runs(
+            [experiment_id],
+            f"tags.`{DIGEST_TAG}` = '{record.digest}' and attributes.status = 'RUNNING'",
+            max_results=1,
+        )
+        run = begun[0] if begun else client.create_run(
             experiment_id,
             run_name=record.name,
             tags={
@@ -107,7 +131,7 @@ class MlflowMirror:
                 "leadline.feature_fingerprint": record.manifest.feature_fingerprint or "",
                 "mlflow.user": record.published_by,
             },
-        )
+        )  # fmt: skip
         assert record.manifest.training is not None
         self._log_training(run.info.run_id, record.manifest.training)
         return run
@@ -117,21 +141,41 @@ class MlflowMirror:
 
         client = self._client()
         params = [
-            Param(str(name), str(value)[:PARAM_CHARS_MAX])
-            for name, value in training.hyperparameters.items()
+            Param(name, str(value)[:PARAM_CHARS_MAX])
+            for name, value in fit_names(training.hyperparameters).items()
         ]
         stamp_ms = int(datetime.now(UTC).timestamp() * 1000)  # noqa: TID251 - MLflow's own stamp
-        metrics = [Metric(name, value, stamp_ms, 0) for name, value in training.metrics.items()]
-        client.log_batch(run_id, metrics=metrics, params=params)
-        client.set_tag(run_id, "mlflow.source.git.commit", training.git_commit)
+        metrics = [
+            Metric(name, value, stamp_ms, 0) for name, value in fit_names(training.metrics).items()
+        ]
+        for at in range(0, max(len(params), len(metrics)), BATCH_MAX):
+            end = at + BATCH_MAX
+            client.log_batch(run_id, metrics=metrics[at:end], params=params[at:end])
+        client.set_tag(run_id, "mlflow.source.git.commit", training.git_commit[:TAG_CHARS_MAX])
         client.set_tag(run_id, METRICS_ROWS_TAG, str(training.metrics_rows))
         dataset = Dataset(
-            name=training.dataset_name,
+            name=training.dataset_name[:DATASET_CHARS_MAX] or "unnamed",
             digest=training.dataset_digest[:36],  # the width of MLflow's column
             source_type="leadline",
-            source=training.dataset_version,
+            source=training.dataset_version[:SOURCE_CHARS_MAX],
         )
         client.log_inputs(run_id, datasets=[DatasetInput(dataset)])
+
+
+def fit_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values under names that MLflow takes of parameters and metrics: it is strict about
+    characters, and a name has to be a path that leads nowhere else."""
+    fit: dict[str, Any] = {}
+    for name, value in values.items():
+        plain = _UNFIT.sub("_", name)[:NAME_CHARS_MAX]
+        if posixpath.normpath(plain) != plain or plain.startswith(("/", "..")) or plain == ".":
+            plain = plain.replace("/", "_").replace("..", "__").strip(".") or "_"
+        several, taken = 2, plain
+        while taken in fit:
+            taken = f"{plain[: NAME_CHARS_MAX - 6]}_{several}"
+            several += 1
+        fit[taken] = value
+    return fit
 
 
 def _write_flavor(folder: Path, record: VersionRecord, files: Mapping[str, Path]) -> None:

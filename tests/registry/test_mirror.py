@@ -14,11 +14,21 @@ from structlog.testing import capture_logs
 
 from kit.clock import FakeClock
 from registry.adapters.artifacts_disk import DiskArtifacts
+from registry.adapters.connection_mlflow import MlflowConnection
+from registry.adapters.mirror_mlflow import MlflowMirror
 from registry.app import build
 from registry.domain.version import VersionRecord
 from registry.mirror import Mirror
+from registry.ports import MirrorRefused
 from tests.polling import until
-from tests.registry.conftest import doubling_model, promote, publish, running, settings_for
+from tests.registry.conftest import (
+    doubling_model,
+    manifest_of,
+    promote,
+    publish,
+    running,
+    settings_for,
+)
 from tests.registry.scenes import Desk
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, while it is imported
@@ -99,6 +109,65 @@ async def test_the_production_alias_resolves_to_what_serves_and_is_put_back_when
     await until(put_back, LIMIT_S)
 
 
+async def test_training_that_mlflow_would_not_take_is_shown_as_far_as_it_can_be(
+    mirrored: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    plain = manifest_of("delay")
+    training = {
+        **plain["training"],
+        "dataset_name": "flights " * 100,
+        "git_commit": "c" * 10_000,
+        "hyperparameters": {
+            **{f"step{at}__depth": at for at in range(250)},
+            "a@b": 1, "a#b": 2, "..": 3, "": 4, "x" * 300: 5, "note": "n" * 9_000,
+        },
+        "metrics": {"f1@0.5": 0.9, "val/auc": 0.8, "/mae": 3.5, "précision (macro)": 0.7},
+    }  # fmt: skip
+    assert (await publish(mirrored, manifest={**plain, "training": training})).status_code == 201
+    shown = await _until_mirrored(mirrored, tmp_path, "candidate")
+    run = _mlflow(tmp_path).get_run(shown.run_id).data
+    assert len(run.params) == len(training["hyperparameters"])
+    assert (run.params["step249__depth"], run.params["a_b"], run.params["a_b_2"]) == (
+        "249", "1", "2",
+    )  # fmt: skip
+    assert run.metrics == {
+        "f1_0.5": 0.9, "val/auc": 0.8, "_mae": 3.5, "précision _macro_": 0.7,
+    }  # fmt: skip
+
+
+async def test_a_version_that_mlflow_refuses_keeps_no_other_from_being_shown(
+    tmp_path: Path, fake_clock: FakeClock
+) -> None:
+    mlflow = SlowMlflow(refused="delay/1")
+    nothing = DiskArtifacts(tmp_path / "artifacts", 1, ThreadPoolExecutor(1))
+    async with Desk(tmp_path, fake_clock) as desk:
+        with capture_logs() as said:
+            await Mirror(desk.ledger, nothing, mlflow, "a", 10.0)()
+        told = [(line["version"], line["reason"]) for line in said if "version" in line]
+        assert told == [("delay/1", "not so")]
+        assert mlflow.put == ["delay/2"]
+
+
+async def test_what_was_begun_in_mlflow_and_not_ended_is_gone_on_with(
+    tmp_path: Path, fake_clock: FakeClock
+) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with ThreadPoolExecutor(1) as thread:
+        mlflow = MlflowMirror(MlflowConnection(uri, tmp_path / "mlflow", thread))
+        model = tmp_path / "model.onnx"
+        async with Desk(tmp_path, fake_clock) as desk:
+            record = (await desk.ledger.read(lambda tx: tx.versions("delay")))[0]
+        for _ in range(2):
+            with pytest.raises(FileNotFoundError):
+                await mlflow.put_version(record, {"model.onnx": model})
+        model.write_bytes(doubling_model(2.0))
+        assert await mlflow.put_version(record, {"model.onnx": model}) == "1"
+        client = MlflowConnection(uri, tmp_path / "mlflow", thread).client()
+        experiment = client.get_experiment_by_name("leadline/delay")
+        runs = client.search_runs([experiment.experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED"]
+
+
 async def test_without_mlflow_everything_else_goes_on_and_the_version_waits(
     tmp_path: Path, fake_clock: FakeClock
 ) -> None:
@@ -117,13 +186,16 @@ async def test_without_mlflow_everything_else_goes_on_and_the_version_waits(
 class SlowMlflow:
     """A ``ModelMirror`` in memory; what is asked of it is answered a turn of the loop later."""
 
-    def __init__(self) -> None:
+    def __init__(self, refused: str = "") -> None:
+        self._refused = refused
         self.put: list[str] = []
         self.shown: dict[str, str] = {}
         self.aliased: dict[str, str] = {}
 
     async def put_version(self, record: VersionRecord, _files: Mapping[str, Path]) -> str:
         await asyncio.sleep(0)
+        if record.name == self._refused:
+            raise MirrorRefused("not so")
         self.put.append(record.name)
         number = str(len(self.shown) + 1)
         self.shown[number] = record.digest
