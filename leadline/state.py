@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from kit.durable import write_whole
+
 DEFAULT_STATE = Path(".leadline")
 SERVICES = ("gateway", "inference", "registry", "feature_store", "monitor")
 _SOCKET_PATH_BYTES_MAX = 100
@@ -91,13 +93,7 @@ class StateDir:
 def write_private(path: Path, content: dict[str, Any] | str) -> None:
     """Write a file that only its owner may read, whole or not at all."""
     text = content if isinstance(content, str) else json.dumps(content, indent=2) + "\n"
-    draft = path.with_name(path.name + ".draft")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    write_whole(path, text.encode(), mode=0o600)
 
 
 state_option = click.option(

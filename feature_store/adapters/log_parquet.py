@@ -25,6 +25,7 @@ from feature_store.domain.intake import stamp
 from feature_store.domain.lives import Life, holds, read_lives, write_lives
 from feature_store.domain.schema import source_schema
 from feature_store.ports import LogParts
+from kit.durable import sync_folder, write_whole
 from shared_features import Source
 
 SEAL_BYTES = 32 << 20
@@ -236,14 +237,15 @@ class LogWriter:
             os.close(self._lock)
             raise LogBusy(f"another process writes the log in {folder.name}") from None
         if not (folder / "id").exists():
-            _write_whole(folder / "id", str(secrets.randbits(62)))
+            write_whole(folder / "id", str(secrets.randbits(62)).encode())
         for path in folder.glob("*/*.partial"):
             path.unlink()
         for path in folder.glob("tail-*.wal"):
             _cut_torn_end(path)
         self._next_seq = self.reader.last_seq() + 1
         life = Life(secrets.randbits(62), self._next_seq)
-        _write_whole(folder / "lives", write_lives([*self.reader.lives(), life]))
+        write_whole(folder / "lives", write_lives([*self.reader.lives(), life]).encode())
+        sync_folder(folder)
         self._ingested_us = self._last_ingested_us()
         self._tail_path: Path | None = None
         self._tail_file = -1
@@ -299,7 +301,7 @@ class LogWriter:
             self._tail_file = os.open(
                 self._tail_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
             )
-            _sync_folder(folder)
+            sync_folder(folder)
         data = b"".join(frames)
         start = os.fstat(self._tail_file).st_size
         try:
@@ -350,7 +352,7 @@ class LogWriter:
             if self._sync:
                 os.fsync(file.fileno())
         partial.rename(path)
-        _sync_folder(folder)
+        sync_folder(folder)
 
     def _close_tail(self) -> None:
         if self._tail_file >= 0:
@@ -376,17 +378,6 @@ class LogWriter:
         return found
 
 
-def _write_whole(path: Path, text: str) -> None:
-    """Durably, all of it or nothing."""
-    fresh = path.with_name(path.name + ".new")
-    with fresh.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(path)
-    _sync_folder(path.parent)
-
-
 def _plain(kind: pa.DataType) -> bool:
     return bool(pa.types.is_primitive(kind) or pa.types.is_nested(kind))
 
@@ -398,11 +389,3 @@ def _cut_torn_end(path: Path) -> None:
         end = frame_end
     if end < path.stat().st_size:
         os.truncate(path, end)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

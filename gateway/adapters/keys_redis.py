@@ -5,7 +5,6 @@ Records only ever change by being revoked, so copies merge without conflict: wha
 one side is filled in from the other, a flushed Redis too.
 """
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from secrets import randbelow
@@ -23,6 +22,7 @@ from gateway.domain.keys import (
 from gateway.metrics import KEYS, KEYS_AGE
 from gateway.ports import StoreAway
 from kit.clock import Clock
+from kit.durable import write_whole
 from kit.logs import get_logger
 from kit.redis_pipeline import Argument, PipelinedRedis, RedisAway, RedisError
 
@@ -139,10 +139,4 @@ class KeysRedis:
         KEYS.set(sum(record.live(now_us) for record in self._records.values()))
 
     def _save(self) -> None:
-        draft = self._snapshot.with_suffix(".new")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(dump_keys(self._records.values()))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._snapshot)
+        write_whole(self._snapshot, dump_keys(self._records.values()), mode=0o600)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kit.durable import sync_folder
 from monitor.domain.rows import KEY_BYTES, Lane, Rows
 from monitor.ports import Part
 
@@ -53,7 +54,7 @@ class ParquetParts:
             os.fsync(file.fileno())
         partial.rename(path)
         for changed in (folder, folder.parent, self._folder)[: 3 if new_folder else 1]:
-            _sync_folder(changed)
+            sync_folder(changed)
         return Part(
             str(path.relative_to(self._folder)), model, version, table.num_rows, first, last
         )
@@ -183,11 +184,3 @@ def _safe(name: str) -> str:
 def quote_inverse(name: str) -> str:
     """The model or version behind a folder name."""
     return "" if name == "%" else unquote(name)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

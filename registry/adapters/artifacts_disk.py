@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from contracts.manifest import FileEntry
 from contracts.problems import ProblemCode
+from kit.durable import sync_folder
 from kit.problems import Problem
 from registry.ports import StagedFile
 
@@ -79,11 +80,7 @@ class DiskArtifacts:
         target.parent.mkdir(parents=True, exist_ok=True)
         staged.path.chmod(0o444)
         staged.path.replace(target)
-        directory = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_folder(target.parent)
 
     async def discard(self, staged: Sequence[StagedFile]) -> None:
         """Forget what was staged; what was kept meanwhile stays."""

@@ -5,12 +5,12 @@ that is restored from a copy has forgotten the last ones; replicas, the monitor,
 have not.
 """
 
-import os
 import re
 from collections.abc import Collection
 from pathlib import Path
 
 from contracts.manifest import NAME
+from kit.durable import sync_folder, write_whole
 from registry.ports import Series
 
 _UNKNOWN = "-"
@@ -49,14 +49,6 @@ class DiskNumbers:
 
     def _write(self, place: Path, given: dict[int, str]) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
-        fresh = place.with_suffix(".new")
-        with fresh.open("w") as file:
-            file.writelines(f"{number} {what}\n" for number, what in given.items())
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(place)
-        folder = os.open(place.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        lines = "".join(f"{number} {what}\n" for number, what in given.items())
+        write_whole(place, lines.encode())
+        sync_folder(place.parent)
