@@ -35,7 +35,7 @@ from gateway.routes.problems import problems_router
 from gateway.settings import GatewaySettings
 from kit.app import create_app
 from kit.clock import Clock, SystemClock
-from kit.http import tls
+from kit.http import outside_client
 from kit.redis_pipeline import PipelinedRedis
 from kit.tasks import TaskOwner, periodic
 
@@ -126,9 +126,7 @@ def _parts(settings: GatewaySettings, clock: Clock) -> _Parts:
             "feature_store": UpstreamHttpx(settings.feature_store_url, token),
             "monitor": UpstreamHttpx(settings.monitor_url, token),
         },
-        jwks_client=httpx.AsyncClient(
-            verify=tls(), timeout=3.0, trust_env=False, follow_redirects=False
-        ),
+        jwks_client=outside_client(3.0),
         parser=ThreadPoolExecutor(1, "parse"),
     )
 

@@ -1,4 +1,4 @@
-"""The one HTTP client between services: deadlines always, retries never, the service token."""
+"""The HTTP clients, between services and to the outside: deadlines always, retries never."""
 
 import asyncio
 import ssl
@@ -13,7 +13,7 @@ KEEPALIVE_S = 15.0
 
 
 @cache
-def tls() -> ssl.SSLContext:
+def _tls() -> ssl.SSLContext:
     """Whom to believe over https. To read all those certificates takes 20 ms: once a process."""
     return httpx.create_ssl_context(trust_env=False)
 
@@ -29,6 +29,13 @@ def internal_client(
         transport=InLine(connections_max),
         follow_redirects=False,
         trust_env=False,
+    )
+
+
+def outside_client(timeout_s: float) -> httpx.AsyncClient:
+    """A client that calls what is not ours, by any URL, and shows it no token."""
+    return httpx.AsyncClient(
+        verify=_tls(), timeout=timeout_s, follow_redirects=False, trust_env=False
     )
 
 
@@ -66,7 +73,7 @@ class InLine(httpx.AsyncBaseTransport):
 
     def _new(self) -> httpx.AsyncHTTPTransport:
         limits = httpx.Limits(max_connections=1, keepalive_expiry=KEEPALIVE_S)
-        made = httpx.AsyncHTTPTransport(verify=tls(), trust_env=False, limits=limits)
+        made = httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False, limits=limits)
         self._made.append(made)
         return made
 

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from kit.app import create_app
 from kit.clock import Clock, clock_from
-from kit.http import internal_client, tls
+from kit.http import internal_client, outside_client
 from kit.logs import get_logger
 from kit.redis import connect
 from kit.tasks import TaskOwner, periodic
@@ -149,7 +149,7 @@ class Monitor:
             floors=read_floors(settings.quality_floors),
             known_days=read_days(settings.known_days),
         )
-        self.outside = httpx.AsyncClient(verify=tls(), timeout=5.0, trust_env=False)
+        self.outside = outside_client(5.0)
         self.alertmanager = (
             AlertmanagerSink(self.outside, settings.alertmanager_url, self.clock)
             if settings.alertmanager_url

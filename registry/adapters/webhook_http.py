@@ -15,7 +15,7 @@ import orjson
 from standardwebhooks import Webhook as Signer
 
 from kit.clock import Clock
-from kit.http import tls
+from kit.http import outside_client
 from registry.domain.webhook import Webhook
 
 ANSWER_BYTES_MAX = 64 * 1024
@@ -48,9 +48,7 @@ class HttpWebhookPost:
         self._clock = clock
         self._timeout_s = timeout_s
         self._private = private
-        self._client = httpx.AsyncClient(
-            verify=tls(), timeout=timeout_s, follow_redirects=False, trust_env=False
-        )
+        self._client = outside_client(timeout_s)
 
     async def close(self) -> None:
         """Close the connections."""
