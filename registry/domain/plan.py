@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from contracts.evidence import BLOCK_S_MAX, MARGIN_MAX, SLO_MS_MAX, GuardKind, GuardSpec
+from contracts.manifest import Name
 
 HOUR_S = 3600
 DAY_S = 86_400
@@ -29,7 +30,7 @@ class _Frozen(BaseModel):
 class GuardPlan(_Frozen):
     """One thing that must not get worse, and by how much it must be shown not to."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
+    name: Name
     kind: GuardKind
     role: Literal["guard", "signal"] = "guard"
     direction: Literal["higher_is_worse", "lower_is_worse"] = "higher_is_worse"

@@ -3,8 +3,8 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from pydantic import Field
 
+from contracts.manifest import Name
 from registry.domain.experiment import Experiment, ExperimentPlan
 from registry.experiment import Experiments
 from registry.routes.asking import ActId, DryRun, IdempotencyKey, IfMatch, Reader, Somebody, etag
@@ -14,7 +14,7 @@ from registry.routes.rollouts import ReasonIn
 class ExperimentIn(ReasonIn):
     """``POST /v1/experiments``."""
 
-    model: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
+    model: Name
     plan: ExperimentPlan
 
 

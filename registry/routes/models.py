@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from contracts.manifest import NAME
 from contracts.problems import ProblemCode
 from kit.problems import Problem
 from registry.adopt import Adopt
@@ -29,7 +30,7 @@ from registry.routes.asking import (
 )
 from registry.routes.multipart import read_version
 
-ModelName = Annotated[str, Path(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+ModelName = Annotated[str, Path(pattern=NAME)]
 Version = Annotated[str, Path(pattern=VERSION)]
 Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 

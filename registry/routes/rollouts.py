@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from contracts.manifest import Name
 from kit.problems import unfit
 from registry.describe import Describe
 from registry.domain.numbers import VERSION
@@ -25,7 +26,7 @@ class _Body(BaseModel):
 class RolloutIn(_Body):
     """``POST /v1/rollouts``: a preset, with whole fields of the plan replaced where given."""
 
-    model: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
+    model: Name
     version: str = Field(pattern=VERSION)
     preset: Literal["careful", "standard", "fast"] = "careful"
     plan: dict[str, Any] = Field(default_factory=dict)
