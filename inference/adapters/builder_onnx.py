@@ -11,6 +11,7 @@ from contracts.golden import GoldenSet, GoldenTensor
 from contracts.manifest import Manifest
 from inference.adapters.check_onnx import UnsoundGraphError, check
 from inference.adapters.engine_onnxruntime import OnnxEngine
+from inference.adapters.row_probe import rows_are_apart
 from inference.adapters.session_onnxruntime import ModelRefused, OnnxSession, open_session
 from inference.domain.fleet import LoadedVersion, Tensor
 from inference.domain.inputs import InputPlan
@@ -149,10 +150,14 @@ def _warm(
 ) -> None:
     """Run the golden set in several batch sizes: the answers must be those of the original.
 
-    Without a golden set zeros are run, so that the costs of a run are known.
+    Without a golden set zeros are run, so that the costs of a run are known, and made-up rows show
+    whether calls may share one.
     """
     if golden_json is None:
-        _warm_with_zeros(session, engine, manifest)
+        if manifest.tensors.layout == "raw" and session.batchable and not rows_are_apart(session):
+            engine.keep_apart()
+        else:
+            _warm_with_zeros(session, engine, manifest)
         return
     golden = GoldenSet.model_validate_json(golden_json)
     feeds = {name: array_of(tensor) for name, tensor in golden.inputs.items()}
@@ -169,7 +174,8 @@ def _warm(
                 far = _far(outputs[names.index(name)], expected[part], golden.tolerance)
                 if far:
                     raise ModelRefused(
-                        f"{far} golden answers differ by more than {golden.tolerance:g}"
+                        f"{far} golden answers differ by more than {golden.tolerance:g} in runs "
+                        f"of {rows} row{'s' if rows > 1 else ''}"
                     )
 
 

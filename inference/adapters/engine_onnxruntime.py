@@ -182,6 +182,10 @@ class OnnxEngine:
         outputs, outcome, _ = self._timed(run_rows, feeds, len(next(iter(feeds.values()))))
         return outputs, outcome
 
+    def keep_apart(self) -> None:
+        """From now on every call is a run of its own: its rows are answered with each other."""
+        self._batchable = False
+
     def close(self) -> None:
         """Free the model; nothing computes any more."""
         self._session = None

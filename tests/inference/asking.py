@@ -16,6 +16,7 @@ from inference.infer import Infer
 from inference.record import Record
 from tests.inference.parts import House
 from tests.inference.raw_models import (
+    centred_model,
     constant_model,
     echo_model,
     gather_model,
@@ -35,6 +36,7 @@ class Asking:
         house = self.house
         house.reader.values = {"a": [1.0] * 10}
         models = {
+            "centred": centred_model(),
             "constant": constant_model(),
             "echo": echo_model(),
             "gather": gather_model(),

@@ -107,6 +107,20 @@ def total_model() -> bytes:
     return _serialized(graph)
 
 
+def centred_model() -> bytes:
+    """Each row less the mean of all: an answer a row, that hangs on the others."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1),
+            helper.make_node("Sub", ["x", "mean"], ["y"]),
+        ],
+        "centred",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 2])],
+    )
+    return _serialized(graph)
+
+
 def constant_model() -> bytes:
     """Takes nothing, and gives one number."""
     graph = helper.make_graph(

@@ -85,6 +85,23 @@ async def test_a_model_that_looks_at_all_rows_at_once_is_found_out(asking: Askin
             assert orjson.loads(answer.body)["outputs"][0]["data"] == rows[0]
 
 
+async def test_rows_that_are_answered_with_each_other_share_no_run_with_strangers(
+    asking: Asking,
+) -> None:
+    calls = [
+        binary("centred", np.array([[x, x], [0, 0]], np.float32), "x", "FP32") for x in (2.0, 8.0)
+    ]
+    told = [orjson.loads(answer.body)["outputs"][0]["data"] for answer in await asking.turn(calls)]
+    assert told == [[1.0, 1.0, -1.0, -1.0], [4.0, 4.0, -4.0, -4.0]]
+
+
+async def test_a_call_whose_rows_are_answered_with_each_other_is_not_cut(asking: Asking) -> None:
+    rows = np.repeat(np.arange(300, dtype=np.float32)[:, None], 2, axis=1)
+    (answer,) = await asking.turn([binary("centred", rows, "x", "FP32")])
+    data = orjson.loads(answer.body)["outputs"][0]["data"]
+    np.testing.assert_allclose(np.reshape(data, (300, 2)), rows - rows.mean(), atol=1e-3)
+
+
 async def test_who_has_left_or_is_too_late_is_not_computed(asking: Asking) -> None:
     arrivals, answers = asking.arrivals([picks(0), picks(1)])
     late, told = asking.arrivals([picks(2)], remaining_ms=0)
