@@ -27,6 +27,7 @@ from inference.adapters.session_onnxruntime import OnnxSession
 from inference.adapters.slots import Slots
 from inference.adapters.spool_file import FileSpool
 from inference.adapters.stream_redis import RedisStream
+from inference.adapters.trials_disk import DiskTrials
 from inference.describe import Describe
 from inference.domain.pace import Paces
 from inference.follow import Follow
@@ -72,7 +73,7 @@ class Inference:
         self.slots = Slots(slots, self.tasks)
         self._connect(folder)
         self.follow = Follow(self.registry, self.clock, settings.poll_s)
-        self.load = self._load()
+        self.load = self._load(folder)
         self._bind()
         self.listeners = [
             FramesListener(
@@ -155,7 +156,7 @@ class Inference:
             rows_in_flight_max=settings.rows_in_flight_max,
         )
 
-    def _load(self) -> Load:
+    def _load(self, folder: Path) -> Load:
         settings = self.settings
         builder = OnnxBuilder(
             load_catalogue(settings.feature_modules),
@@ -170,11 +171,10 @@ class Inference:
             follow=self.follow,
             registry=self.registry,
             artifacts=DiskArtifacts(
-                settings.state_dir / "inference" / "artifacts",
-                self.registry.download,
-                settings.artifacts_bytes_max,
+                folder / "artifacts", self.registry.download, settings.artifacts_bytes_max
             ),
             builder=builder,
+            trials=DiskTrials(folder / "trials", self.replica, self.clock),
             executor=self.loading,
             report_every_s=settings.report_every_s,
         )

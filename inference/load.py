@@ -10,7 +10,7 @@ from contracts.manifest import Manifest
 from contracts.routing import ReplicaReport, RoutingTable, VersionState
 from inference.domain.fleet import Fleet, LoadedVersion, fleet_of
 from inference.follow import Follow
-from inference.ports import Artifacts, Builder, Registry, RegistryAway
+from inference.ports import Artifacts, Builder, Registry, RegistryAway, Trials
 from kit.logs import get_logger
 
 _log = get_logger(__name__)
@@ -36,6 +36,7 @@ class Load:
         registry: Registry,
         artifacts: Artifacts,
         builder: Builder,
+        trials: Trials,
         executor: Executor,
         report_every_s: float,
         retry_s: float = _RETRY_S,
@@ -46,6 +47,7 @@ class Load:
         self._registry = registry
         self._artifacts = artifacts
         self._builder = builder
+        self._trials = trials
         self._executor = executor
         self._report_every_s = report_every_s
         self._retry_s = retry_s
@@ -103,6 +105,7 @@ class Load:
 
     async def leave(self) -> None:
         """Tell the registry that this process stops because it was asked to, and did not crash."""
+        self._trials.close()
         with contextlib.suppress(RegistryAway):
             await self._registry.report(self.report().model_copy(update={"stopping": True}))
 
@@ -186,8 +189,11 @@ class Load:
         The graph is the world's: one that trips the builder is refused like any other. It may not
         keep this replica from every other change of routing.
         """
+        entry = manifest.file("model.onnx")
+        assert entry is not None
         try:
-            return self._builder.build(manifest, version, files)
+            with self._trials.begin(entry.sha256):
+                return self._builder.build(manifest, version, files)
         except ValueError:
             raise
         except Exception as tripped:

@@ -1,6 +1,7 @@
 """What the verbs need from outside."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -149,6 +150,16 @@ class Builder(Protocol):
 
     def build(self, manifest: Manifest, version: str, files: Mapping[str, bytes]) -> LoadedVersion:
         """Raises an exception whose text says why the version cannot be served."""
+
+
+class Trials(Protocol):
+    """Remembers which models ended the process that loaded them."""
+
+    def begin(self, sha256: str) -> AbstractContextManager[None]:
+        """While a model is being loaded. Raises ``ValueError`` for one that is to be left alone."""
+
+    def close(self) -> None:
+        """The process ends because it was asked to."""
 
 
 class Artifacts(Protocol):

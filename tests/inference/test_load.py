@@ -18,6 +18,7 @@ from contracts.manifest import FileEntry, Manifest
 from contracts.routing import Arm, ModelRoute, ReplicaReport, RoutingTable
 from inference.adapters.artifacts_disk import DiskArtifacts
 from inference.adapters.session_onnxruntime import ModelRefused
+from inference.adapters.trials_disk import DiskTrials
 from inference.domain.fleet import LoadedVersion
 from inference.follow import Follow
 from inference.load import Load
@@ -147,6 +148,7 @@ def load_of(
         registry=registry,
         artifacts=DiskArtifacts(folder, registry.download, 1 << 20),
         builder=builder or house.builder,
+        trials=DiskTrials(folder / "trials", "r", SystemClock()),
         executor=executor,
         report_every_s=1.0,
         retry_s=retry_s,
@@ -199,6 +201,24 @@ async def test_a_version_that_trips_the_builder_keeps_no_other_from_being_loaded
     await house.close()
     assert loading.states() == {"1": "failed", "2": "ready"}
     assert type(trip).__name__ in loading.reasons()["1"]
+
+
+async def test_a_version_that_ended_the_process_keeps_no_other_from_being_loaded(
+    loading: Loading, tmp_path: Path
+) -> None:
+    for version in (1, 2):
+        loading.registry.publish(str(version), logistic_model([version / 100] * 10))
+    deadly = loading.registry.manifests["1"].files[0].sha256
+    (tmp_path / "trials").mkdir()
+    note = tmp_path / "trials" / f"{deadly}.r"
+    note.write_text(f"{SystemClock().wall_us()}\n" * 3)  # what three processes left that ended
+    await loading.route(1, ("1", 0.5), ("2", 0.5))
+    assert loading.states() == {"1": "failed", "2": "ready"}
+    assert "ended 3 times" in loading.reasons()["1"]
+    note.write_text("0\n" * 3)  # long ago
+    await loading.load.apply()
+    assert loading.states() == {"1": "ready", "2": "ready"}
+    assert not note.exists()
 
 
 async def test_twenty_reloads_under_load_fail_no_request(loading: Loading) -> None:
