@@ -51,6 +51,7 @@ def convert_sklearn_model(model: Any, task: Task) -> Original:
             if is_classifier(model)
             else f'A {type(model).__name__} gives values: is it task="regression"?'
         )
+    _check_no_strangers(model)
     by_column = _selects_by_name(model) or (
         any(c.dtype == "string" for c in task.inputs) and not task.categories
     )
@@ -82,6 +83,19 @@ def convert_sklearn_model(model: Any, task: Task) -> Original:
     )
 
 
+def _check_no_strangers(model: Any) -> None:
+    """skl2onnx does not know the estimators of other packages, and says so in its own terms."""
+    parts = [model, *model.get_params(deep=True).values()]
+    for part in parts:
+        if type(part).__module__.partition(".")[0] in {"lightgbm", "xgboost"}:
+            inner, outer = type(part).__name__, type(model).__name__
+            raise PublishError(
+                f"A {inner} inside a {outer} is not converted: publish the {inner} itself (of a "
+                "search, its best_estimator_), fitted on numbers; text as codes, with categories. "
+                "PostProcessing(calibration=…) takes the place of a calibrated classifier."
+            )
+
+
 def _check_categorical_splits(model: Any) -> None:
     last = model.steps[-1][1] if isinstance(model, Pipeline) else model
     splits = getattr(last, "is_categorical_", None)
@@ -97,7 +111,9 @@ def _selects_by_name(model: Any) -> bool:
     first = model.steps[0][1] if isinstance(model, Pipeline) else model
     if not isinstance(first, ColumnTransformer):
         return False
-    chosen = [columns for _, _, columns in first.transformers]
+    # Where it is fitted, a selector has become the names that it selected.
+    fitted = getattr(first, "transformers_", first.transformers)
+    chosen = [columns for name, _, columns in fitted if name != "remainder"]
     return any(isinstance(name, str) for columns in chosen for name in np.ravel([columns]))
 
 

@@ -39,7 +39,9 @@ def convert_xgboost_model(model: Any, task: Task) -> Original:
         thresholds = _thresholds(booster, task)
     classification = task.kind == "classification"
     output = "probabilities" if classification else "variable"
-    graph.keep_output(converted, output, len(model.classes_) if classification else 1)
+    graph.keep_output(
+        converted, output, len(getattr(model, "classes_", ())) if classification else 1
+    )
     if task.categories:
         graph.take_columns(converted, task.inputs, task.categories)
     return Original(

@@ -42,6 +42,7 @@ def golden_set(
     answers = score(picked).astype(np.float32)
     if far := int((~np.isclose(exported(picked), answers, 0, tolerance, equal_nan=True)).sum()):
         raise PublishError(f"The export answers {far} of the golden rows otherwise.")
+    _check_alone(exported, picked, answers, tolerance)
     feeds = feeds_of(picked, inputs, layout, input_name)
     return GoldenSet(
         rows=length(picked),
@@ -49,6 +50,23 @@ def golden_set(
         outputs={output: _tensor(answers)},
         tolerance=tolerance,
     )
+
+
+def _check_alone(
+    exported: Callable[[Rows], Scores],
+    picked: Rows,
+    answers: npt.NDArray[np.float32],
+    tolerance: float,
+) -> None:
+    """Requests of strangers share a run, so a row's answer may not hang on who else is asked."""
+    each = [take(picked, slice(row, row + 1)) for row in range(length(picked))]
+    alone = np.concatenate([exported(row) for row in each])
+    if far := int((~np.isclose(alone, answers, 0, tolerance, equal_nan=True)).any(axis=1).sum()):
+        raise PublishError(
+            f"A row's answer depends on the rows beside it: alone, {far} of {len(each)} are "
+            "answered otherwise. Requests share a run, so whatever looks across rows (a mean over "
+            "the batch, a softmax over axis 0, rows[0]) has to become a constant of training."
+        )
 
 
 def _tensor(values: npt.NDArray[Any]) -> GoldenTensor:

@@ -10,8 +10,8 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 from contracts.manifest import InputColumn
-from leadline.publish.original import PublishError
-from leadline.publish.rows import Floats, Rows, Scores, matrix
+from leadline.publish.original import PublishError, first_line
+from leadline.publish.rows import Floats, Rows, Scores, length, matrix
 
 _TENSORS: dict[str, int] = {
     "float32": TensorProto.FLOAT,
@@ -22,6 +22,10 @@ _TENSORS: dict[str, int] = {
     "string": TensorProto.STRING,
 }
 _OPSET, _ML_OPSET = 13, 3
+_TRACED = (
+    "A PyTorch module is traced: what asks for the number of rows in Python (len(x), "
+    "int(x.shape[0]), a loop over rows) keeps the number it was traced with."
+)
 """What the nodes put in front need: Concat and Cast, LabelEncoder with text keys."""
 
 
@@ -165,7 +169,7 @@ class Runner:
     def __init__(self, content: bytes, inputs: Sequence[InputColumn], layout: str) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what fails is raised
         self._session = onnxruntime.InferenceSession(
             content, options, providers=["CPUExecutionProvider"]
         )
@@ -183,9 +187,18 @@ class Runner:
         return answer
 
     def score(self, rows: Rows) -> Scores:
-        """[n, outputs] in double precision."""
-        answer = np.asarray(self.run(self.feeds(rows)), np.float64)
-        return answer.reshape(len(answer), -1)
+        """[n, outputs] in double precision. Raises ``PublishError`` where the graph answers no
+        such number of rows."""
+        feeds, wanted = self.feeds(rows), length(rows)
+        try:
+            answer = np.asarray(self.run(feeds), np.float64)
+        except Exception as failed:  # ONNX Runtime's exceptions share no narrower public class
+            raise PublishError(
+                f"The export cannot compute {wanted} rows. {_TRACED} ({first_line(failed)})"
+            ) from failed
+        if answer.shape[:1] != (wanted,):
+            raise PublishError(f"The export answers {len(answer)} of {wanted} rows. {_TRACED}")
+        return answer.reshape(wanted, -1)
 
 
 def serialized(model: Any) -> bytes:

@@ -73,14 +73,15 @@ class Task:
 
     def check_fitted_on(self, names: Sequence[str] | None, width: int) -> None:
         """Raises ``PublishError`` unless the inputs are those that the model was fitted on, in
-        that order; ``names`` are the model's own, None where it was fitted on an array."""
+        that order; ``names`` are the model's own, None where it was fitted on an array. An
+        input may have a name of its own, but no other input's place."""
         if width != len(self.inputs):
             raise PublishError(
                 f"The model takes {width} features, but {len(self.inputs)} inputs are described."
             )
-        if names is None or set(names) != set(self.names) or list(names) == self.names:
-            return
-        raise PublishError(
-            "The model was fitted on its inputs in another order than they are described in; "
-            f"its own is {', '.join(names)}."
-        )
+        own = [] if names is None else list(names)
+        if any(name in own and own.index(name) != at for at, name in enumerate(self.names)):
+            raise PublishError(
+                "The model was fitted on its inputs in another order than they are described in; "
+                f"its own is {', '.join(own)}."
+            )

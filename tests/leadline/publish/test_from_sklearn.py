@@ -1,10 +1,11 @@
 from dataclasses import replace
 from typing import Any
 
+import lightgbm
 import pandas as pd
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.ensemble import (
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
@@ -70,6 +71,28 @@ def test_a_pipeline_that_encodes_text_takes_the_text_itself_when_served() -> Non
     assert original.layout == "columns"
     assert report.kinds["unseen_category"].rows == NULL_ROWS
     assert report.holds, report.worst[0]
+
+
+def test_a_pipeline_that_selects_its_numbers_by_their_type_takes_them_by_name() -> None:
+    seen = flowers(nulls=False).train()
+    numbers = ("numbers", StandardScaler(), make_column_selector(dtype_include="number"))
+    model = make_pipeline(ColumnTransformer([numbers]), LogisticRegression())
+    frame = pd.DataFrame(dict(seen.rows))[[column.name for column in NEVER_NULL]]
+    model.fit(frame, seen.labels)
+    report = _report(model, FILLED, nulls=False)
+    assert report.holds, report.worst[0]
+
+
+def test_a_booster_inside_a_pipeline_is_refused_with_what_to_publish_instead() -> None:
+    seen = flowers(nulls=False).train()
+    booster = lightgbm.LGBMClassifier(n_estimators=2, verbose=-1, n_jobs=1)
+    for model in (
+        make_pipeline(StandardScaler(), booster),
+        CalibratedClassifierCV(booster, cv=2),
+    ):
+        model.fit(seen.matrix(text=False), seen.labels)
+        with pytest.raises(PublishError, match="publish the LGBMClassifier itself"):
+            original_of(model, FILLED)
 
 
 def test_a_model_fitted_on_a_frame_is_asked_by_the_names_it_learned() -> None:

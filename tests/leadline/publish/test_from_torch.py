@@ -70,3 +70,21 @@ def test_a_module_whose_answer_to_a_null_is_none_is_refused_where_null_may_come(
     report = compare(original, runner.score, rows, NUMBERS, tolerance=1e-5, threshold=None)
     with pytest.raises(PublishError, match="does not take null"):
         refuse_unless_it_holds(report)
+
+
+@pytest.mark.parametrize("kept", ["size", "loop"])
+def test_a_module_that_was_traced_for_one_number_of_rows_is_refused(kept: str) -> None:
+    class Fixed(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = _net(torch.nn.Sigmoid())
+
+        def forward(self, rows: Any) -> Any:
+            if kept == "size":
+                return self.inner(rows.reshape(int(rows.shape[0]), 3))
+            return torch.cat([self.inner(rows[row : row + 1]) for row in range(len(rows))])
+
+    original = original_of(Fixed(), NUMERIC)
+    runner = Runner(serialized(original.graph), FILLED, original.layout)
+    with pytest.raises(PublishError, match=r"A PyTorch module is traced: what asks for the number"):
+        runner.score(flowers(nulls=False).held_back().rows)

@@ -34,6 +34,11 @@ def test_the_export_answers_as_xgboost_on_every_kind_of_row(kind: Any) -> None:
     assert report.holds, report.worst[0]
 
 
+def test_a_regressor_is_refused_as_a_classification() -> None:
+    with pytest.raises(PublishError, match='is it task="regression"'):
+        original_of(_model(xgboost.XGBRegressor), TASK)
+
+
 def test_a_bare_booster_is_refused_because_it_does_not_say_what_it_predicts() -> None:
     with pytest.raises(PublishError, match="XGBClassifier"):
         original_of(_model(xgboost.XGBClassifier).get_booster(), TASK)

@@ -4,6 +4,7 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+import pandas as pd
 import pytest
 
 from contracts.golden import GoldenSet, GoldenTensor
@@ -110,6 +111,19 @@ def test_the_parity_report_is_published_with_its_kinds(bundle: Bundle) -> None:
     assert report.holds
     assert report.kinds["real"].rows == 500
     assert report.threshold == 0.5
+
+
+def test_an_input_in_the_place_of_another_is_found_beside_one_that_was_renamed(
+    publication: Publication,
+) -> None:
+    seen = flowers().train()
+    names = ["length", "width", "petals", "shade"]
+    model = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1, n_jobs=1)
+    model.fit(pd.DataFrame(seen.matrix(), columns=names), seen.labels)
+    build(replace(publication, model=model))
+    swapped = (INPUTS[1], INPUTS[0], *INPUTS[2:])
+    with pytest.raises(PublishError, match="its own is length, width, petals, shade"):
+        build(replace(publication, model=model, inputs=swapped))
 
 
 def test_a_model_that_answers_otherwise_than_its_export_is_refused(
