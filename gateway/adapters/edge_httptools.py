@@ -6,19 +6,17 @@ parser to the verb without an ASGI scope: what is special (pipelining, Expect, a
 the ordinary way.
 """
 
-import asyncio
 import time
 from typing import Any
-from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from contracts.problems import ProblemCode
-from gateway.adapters.edge import CROWDED, FULL, SLOW_BODY, SLOW_HEAD, UNREADABLE, Edge
+from gateway.adapters.edge import UNREADABLE, Edge
+from gateway.adapters.edge_connection import BODY, FREE_BODY_BYTES, HEAD, IDLE, EdgeConnection
 from gateway.adapters.known_head import KnownHead
 from gateway.adapters.lane import SPECIAL, LaneCycle, infer_head_of, is_plain_infer, is_predict
-from gateway.adapters.presence import PRESENCE, Presence
+from gateway.adapters.presence import PRESENCE
 from gateway.domain.access import CONTROL_BYTES_MAX, PREDICT_BYTES_MAX, rule_for
 from gateway.domain.exchange import Preamble, Question, Reply, preamble_of
 from gateway.domain.head import Fault, fault_in_head
@@ -26,11 +24,9 @@ from gateway.domain.open_inference import InferHead
 from gateway.metrics import PREDICT_SECONDS, REQUESTS
 from kit.errand import Errand
 from kit.logs import get_logger
-from kit.one_write import Gathering
 
 _log = get_logger(__name__)
 
-_IDLE, _HEAD, _BODY = range(3)
 QUICK_HEAD_BYTES = 8 * 1024
 """A head that ends within so many bytes breaks no limit of heads but their number, however long its
 body is."""
@@ -38,85 +34,40 @@ body is."""
 FRAMING_BYTES_MAX = 64 * 1024
 """What chunk sizes and extensions may take, besides as many bytes again as the body has."""
 
-FREE_BODY_BYTES = 64 * 1024
-"""Of each body: small questions are taken however many large ones are being read."""
 
-DRAIN_IDLE_S = 0.5
-LINGER_S_MAX = 2.0
-LINGER_BYTES_MAX = 64 * 1024 * 1024
-"""A refused caller may go on sending for a moment, unheard, so that it can read why."""
-
-
-class _Refused(Exception):
-    """Leaves the parser; the connection is closing."""
-
-
-class EdgeProtocol(HttpToolsProtocol):
-    """One client connection."""
+class EdgeProtocol(EdgeConnection):
+    """What is asked and answered on one client connection."""
 
     def __init__(self, edge: Edge, *args: Any, **options: Any) -> None:  # uvicorn's own arguments
-        super().__init__(*args, **options)
-        self.edge = edge
-        self.reading = _IDLE
-        self.since = self.loop.time()
+        super().__init__(edge, *args, **options)
         self.head_bytes = self.chunk_bytes = 0
-        self.body_bytes = self.body_bytes_max = self.sent_bytes = 0
-        self.body_s_max = 30.0
-        self.holds = False
-        """Whether the body is kept until it is there whole; else it is passed on as it comes."""
-        self.held_bytes = 0
-        """Of it, beyond what is free."""
-        self.refused = self.draining = False
-        self.lingering_since: float | None = None
-        self.stalled_since: float | None = None
-        self.idle_s_max = edge.times.idle_s_max
-        self.url = b""
-        self.path = ""
-        """Of a request whose head was sound, until its body is read."""
+        self.body_bytes_max = self.sent_bytes = 0
         self.chunk = b""
         """What was read last, while it can be one whole message."""
         self.known_head: KnownHead | None = None
-        self.gathering: Gathering
-        """For ASGI answers: their heads and bodies leave in one write."""
-        self.presence = Presence()
         self.lane = LaneCycle()
         self.lane_errand: Errand | None = None
-        self.lane_fields: dict[bytes, bytes] | None = None
-        self.lane_parts: list[bytes] = []
         self.lane_infer: InferHead | None = None
         """Of what ``lane_fields`` are of; None: a prediction."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.gathering = Gathering(transport, self.loop)
-        self.since = self.loop.time()
-        self.edge.connections.add(self)
-        if len(self.edge.connections) > self.edge.connections_max:
-            self._refuse(FULL)
-
     def connection_lost(self, exc: Exception | None) -> None:
-        self.edge.connections.discard(self)
-        self._let_go()
         super().connection_lost(exc)
         if self.lane_errand is not None and not self.lane.response_complete:
             self.lane_errand.cancel()
-        self.presence.leave()
 
     # Reading
 
     def data_received(self, data: bytes) -> None:
         if self.refused:
-            self.body_bytes += len(data)
-            if self.body_bytes > LINGER_BYTES_MAX:
-                self.transport.abort()
+            self._leave_unheard(data)
             return
         if self.known_head is not None and self._take_known(self.known_head, data):
             return
         self.chunk_bytes = len(data)
-        self.chunk = data if self.reading == _IDLE else b""
-        if self.reading == _HEAD:
+        self.chunk = data if self.reading == IDLE else b""
+        if self.reading == HEAD:
             self.head_bytes += len(data)
-        elif self.reading == _BODY:
+        elif self.reading == BODY:
             self.sent_bytes += len(data)
         try:
             self.parser.feed_data(data)
@@ -126,19 +77,19 @@ class EdgeProtocol(HttpToolsProtocol):
             self._refuse(UNREADABLE)
         else:
             limits = self.edge.limits
-            if self.reading == _HEAD and self.head_bytes > (
+            if self.reading == HEAD and self.head_bytes > (
                 limits.headers_bytes_max + limits.line_bytes_max
             ):
                 detail = f"At most {limits.headers_bytes_max} bytes in all."
                 self._refuse((ProblemCode.HEADERS_TOO_LARGE, detail))
-            elif self.reading == _BODY and self.sent_bytes > (
+            elif self.reading == BODY and self.sent_bytes > (
                 2 * self.body_bytes + FRAMING_BYTES_MAX
             ):
                 self._refuse((ProblemCode.CONTENT_TOO_LARGE, "Chunks of more framing than body."))
 
     def _take_known(self, known: KnownHead, data: bytes) -> bool:
         """Whether this is another call under the last one's head, in the fast lane."""
-        if self.reading != _IDLE or self.flow.write_paused or self._answering():
+        if self.reading != IDLE or self.flow.write_paused or self._answering():
             return False
         body = known.body_in(data)
         if body is None:
@@ -150,7 +101,7 @@ class EdgeProtocol(HttpToolsProtocol):
         # The ASGI scope is made in on_headers_complete, for requests that need one.
         self.url = b""
         self.headers = []
-        self.reading = _HEAD
+        self.reading = HEAD
         self.since = self.loop.time()
         self.head_bytes = self.chunk_bytes
         self.body_bytes = self.sent_bytes = 0
@@ -162,7 +113,7 @@ class EdgeProtocol(HttpToolsProtocol):
             self._stop((ProblemCode.URI_TOO_LONG, detail))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.reading == _BODY:  # it would join the headers that were checked
+        if self.reading == BODY:  # it would join the headers that were checked
             self._stop((ProblemCode.MALFORMED_HTTP, "No trailers are taken behind a body."))
         self.headers.append((name.lower(), value))
 
@@ -171,7 +122,7 @@ class EdgeProtocol(HttpToolsProtocol):
         fields = dict(headers)
         if not self._take_lane(fields):
             self._take_road(fields)
-        self.reading = _BODY
+        self.reading = BODY
 
     def _take_lane(self, fields: dict[bytes, bytes]) -> bool:
         """Whether this is a plain call that the fast lane answers."""
@@ -242,19 +193,11 @@ class EdgeProtocol(HttpToolsProtocol):
         else:
             super().on_body(body)
 
-    def _hold(self) -> None:
-        held = self.body_bytes - FREE_BODY_BYTES
-        self.edge.bodies_bytes += held - self.held_bytes
-        self.held_bytes = held
-        if self.edge.bodies_bytes > self.edge.bodies_bytes_max:
-            self._stop(CROWDED)
-
-    def _let_go(self) -> None:
-        self.edge.bodies_bytes -= self.held_bytes
-        self.held_bytes = 0
+    def _too_large(self) -> Fault:
+        return ProblemCode.CONTENT_TOO_LARGE, f"At most {self.body_bytes_max} bytes here."
 
     def on_message_complete(self) -> None:
-        self.reading = _IDLE
+        self.reading = IDLE
         self.path = ""
         self.since = self.loop.time()
         if self.held_bytes:
@@ -337,84 +280,3 @@ class EdgeProtocol(HttpToolsProtocol):
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
-
-    # Ending
-
-    def shutdown(self) -> None:
-        # A request may be on its way on a connection that seems idle: closing now would lose it.
-        # The next answer says that it is the last, and the sweep closes what stays idle.
-        self.draining = True
-        self.idle_s_max = DRAIN_IDLE_S
-        self.since = max(self.since, self.loop.time())
-        if self._answering():
-            self.cycle.keep_alive = False
-
-    def pause_writing(self) -> None:
-        self.stalled_since = self.loop.time()
-        super().pause_writing()
-
-    def resume_writing(self) -> None:
-        self.stalled_since = None
-        super().resume_writing()
-
-    def check(self, now_s: float) -> None:
-        """Close the connection if it takes too long; called by the sweep."""
-        times, waited_s = self.edge.times, now_s - self.since
-        if self.lingering_since is not None:
-            if now_s - self.lingering_since > LINGER_S_MAX:
-                self.transport.abort()
-        elif self.stalled_since is not None:
-            if now_s - self.stalled_since > times.write_stall_s_max:
-                self.transport.abort()
-        elif self.reading == _HEAD:
-            if waited_s > times.head_s_max:
-                self._refuse(SLOW_HEAD)
-        elif self.reading == _BODY:
-            due = times.body_bytes_per_s_min * waited_s
-            slow = waited_s > times.body_grace_s and self.body_bytes < due
-            if waited_s > self.body_s_max or (slow and not self.flow.read_paused):
-                self._refuse(SLOW_BODY)
-        elif waited_s > self.idle_s_max and not self._answering():
-            self.transport.close()
-
-    def _answering(self) -> bool:
-        cycle: Any = self.cycle  # None before the first request, whatever uvicorn declares
-        return cycle is not None and not cycle.response_complete
-
-    def _too_large(self) -> Fault:
-        return ProblemCode.CONTENT_TOO_LARGE, f"At most {self.body_bytes_max} bytes here."
-
-    def _stop(self, fault: Fault) -> None:
-        self._refuse(fault)
-        raise _Refused
-
-    def _refuse(self, fault: Fault) -> None:
-        """Answer with a fault and close, unless another answer is still due on this connection."""
-        if self.refused:
-            return
-        self.refused = True
-        self._let_go()
-        self.lane_parts = []
-        cycle, answering = self.cycle, self._answering()
-        own = self.reading == _BODY and self.lane_fields is None
-        if answering and not own:
-            # Answers go in order: the one in progress is the last, and this fault gets none.
-            cycle.keep_alive = False
-            self.flow.pause_reading()
-            return
-        if self.transport.is_closing():
-            return
-        if answering:
-            cycle.disconnected = True
-            cycle.message_event.set()
-            if self.pipeline or getattr(cycle, "response_started", False):
-                self.transport.abort()
-                return
-        default = self.server_state.default_headers
-        if answering or not own:  # else its answer was given before its body was read
-            self.transport.write(self.edge.refusal(fault, self.url, default, unquote(self.path)))
-        # Closing with bytes unread would reset the connection and lose the answer: say that nothing
-        # more comes, and let the sweep close.
-        self.lingering_since = self.loop.time()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()

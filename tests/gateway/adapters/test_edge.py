@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.adapters.edge_httptools import FREE_BODY_BYTES, EdgeProtocol
+from gateway.adapters.edge_connection import FREE_BODY_BYTES
+from gateway.adapters.edge_httptools import EdgeProtocol
 from tests.gateway.adapters.raw_requests import (
     predict,
     status_of,
