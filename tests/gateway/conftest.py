@@ -5,7 +5,6 @@ import pytest
 
 from tests.gateway.replica import FakeReplica
 from tests.gateway.running import Running, make_key, running_gateway
-from tests.polling import until
 
 
 @pytest.fixture
@@ -38,9 +37,5 @@ async def gateway(
     borne is told in ``test_redis_away``."""
     options = {"inference_frames": (replica.address,), "limiter_timeout_ms": 2_000}
     async with running_gateway(state, redis_url, **options) as running:
-
-        async def ready() -> bool:
-            return (await running.http.get("/readyz")).status_code == 200
-
-        await until(ready)
+        await running.ready()
         yield running

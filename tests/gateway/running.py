@@ -33,6 +33,14 @@ class Running:
     port: int
     http: httpx.AsyncClient
 
+    async def ready(self) -> None:
+        """Wait until it takes questions."""
+
+        async def is_ready() -> bool:
+            return (await self.http.get("/readyz")).status_code == 200
+
+        await until(is_ready)
+
     async def raw(self, *pieces: bytes, limit_s: float = 5.0) -> bytes:
         """Send bytes as they are, and read until the other side closes or a time has passed."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)

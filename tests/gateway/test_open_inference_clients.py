@@ -46,12 +46,8 @@ async def chain(tmp_path: Path, redis_url: str) -> AsyncIterator[tuple[Running, 
         inference.lifespan(FastAPI()),
         running_gateway(tmp_path, redis_url, inference_frames=frames) as gateway,
     ):
-
-        async def ready() -> bool:
-            up = (await gateway.http.get("/readyz")).status_code == 200
-            return up and inference.ready() == []
-
-        await until(ready)
+        await until(lambda: inference.ready() == [])
+        await gateway.ready()
         yield gateway, {"Authorization": f"Bearer {key}"}
 
 

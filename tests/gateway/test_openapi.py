@@ -14,7 +14,6 @@ from kit.clock import FakeClock, SystemClock
 from tests.gateway.replica import FakeReplica, echo
 from tests.gateway.running import Running, make_key, running_gateway
 from tests.openapi import attack
-from tests.polling import until
 
 KEYED: list[dict[str, list[str]]] = [{"ApiKey": []}, {"Bearer": []}]
 
@@ -33,11 +32,7 @@ async def admin(
         state, redis_url, clock=FakeClock(SystemClock().wall_us()),
         inference_frames=(replica.address,), keys_timeout_ms=60_000,
     ) as gateway:  # fmt: skip
-
-        async def ready() -> bool:
-            return (await gateway.http.get("/readyz")).status_code == 200
-
-        await until(ready)
+        await gateway.ready()
         yield gateway, key
 
 

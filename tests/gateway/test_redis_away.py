@@ -118,11 +118,7 @@ async def test_with_redis_gone_a_gateway_spends_its_share_and_no_more(
     frames = gateway.settings.inference_frames
     small = make_key(state, "bob", "predict", quota_rows=10, window_s=60)
     async with running_gateway(state, own_redis.url, inference_frames=frames, gateways=2) as other:
-
-        async def up() -> bool:
-            return (await other.http.get("/readyz")).status_code == 200
-
-        await until(up)
+        await other.ready()
         statuses = [(await ask(other, small)).status_code for _ in range(8)]
         assert statuses == [200] * 5 + [429] * 3
 
@@ -150,11 +146,7 @@ async def test_with_redis_full_callers_are_answered_within_the_gateways_share(
         await full.config_set("maxmemory", "1")
         options = {"inference_frames": frames, "gateways": 2}
         async with running_gateway(state, own_redis.url, **options) as other:
-
-            async def up() -> bool:
-                return (await other.http.get("/readyz")).status_code == 200
-
-            await until(up)
+            await other.ready()
             statuses = [(await ask(other, small)).status_code for _ in range(8)]
             assert statuses == [200] * 5 + [429] * 3
             headers = {"x-api-key": small, "idempotency-key": "a"}
@@ -179,10 +171,7 @@ async def test_an_answer_that_could_not_be_kept_at_once_is_kept_a_little_later(
         async def replayed() -> bool:
             return "idempotent-replay" in (await ask_once()).headers
 
-        async def up() -> bool:
-            return (await patient.http.get("/readyz")).status_code == 200
-
-        await until(up)
+        await patient.ready()
         replica.holds = True
         first = asyncio.ensure_future(ask_once())
         await until(lambda: len(replica.asked) == 1)
