@@ -5,8 +5,8 @@ import pytest
 
 from leadline.client import Client, PlatformAwayError, ProblemError
 from leadline.state import StateDir
+from tests.platform.asking import flight, observed, observed_by_now
 from tests.platform.conftest import kill_child
-from tests.platform.test_loop import flight
 from tests.polling import until
 
 
@@ -26,13 +26,13 @@ async def test_after_a_kill_the_platform_answers_again(
 async def test_what_was_answered_before_a_kill_is_in_the_monitor_afterwards(
     platform: StateDir, admin: Client, demo_user: Client, name: str
 ) -> None:
-    await until(lambda: _answers(demo_user) and _observed_or_none(admin) >= 0, limit_s=30)
-    before = _observed(admin)
+    await until(lambda: _answers(demo_user) and observed_by_now(admin) >= 0, limit_s=30)
+    before = observed(admin)
     answered = sum(
         len(demo_user.predict("delay", [flight(index)])["predictions"]) for index in range(50)
     )
     kill_child(platform, name)
-    await until(lambda: _observed_or_none(admin) >= before + answered, limit_s=60)
+    await until(lambda: observed_by_now(admin) >= before + answered, limit_s=60)
     await until(lambda: _answers(demo_user), limit_s=30)
 
 
@@ -53,14 +53,3 @@ def _is_back(platform: StateDir, name: str) -> bool:
         return httpx.get(f"{url}/readyz", trust_env=False, timeout=5).status_code == 200
     except httpx.TransportError:
         return False
-
-
-def _observed(admin: Client) -> int:
-    return sum(version["rows"] for version in admin.get("/v1/drift/delay")["versions"])
-
-
-def _observed_or_none(admin: Client) -> int:
-    try:
-        return _observed(admin)
-    except (PlatformAwayError, ProblemError):
-        return -1

@@ -9,8 +9,7 @@ import redis
 
 from leadline.client import Client
 from leadline.state import StateDir
-from tests.platform.test_faults import _observed, _observed_or_none
-from tests.platform.test_loop import flight
+from tests.platform.asking import flight, is_known, observed, observed_by_now
 from tests.polling import until
 
 
@@ -33,13 +32,6 @@ def exported(platform: StateDir, service: str, name: str) -> float:
     return float(found[1])
 
 
-def refused(platform: StateDir, key: str) -> bool:
-    with Client.from_state(platform) as other:
-        url = f"{other.base_url}/predict"
-    answer = httpx.post(url, json={}, headers={"x-api-key": key}, trust_env=False)
-    return answer.status_code == 401
-
-
 async def test_with_a_full_store_predictions_go_on_keys_can_be_revoked_and_nothing_is_lost(
     platform: StateDir, admin: Client, demo_user: Client
 ) -> None:
@@ -47,17 +39,17 @@ async def test_with_a_full_store_predictions_go_on_keys_can_be_revoked_and_nothi
         used = exported(platform, "feature_store", "store_memory_used_bytes")
         return used / exported(platform, "feature_store", "store_memory_limit_bytes")
 
-    await until(lambda: _observed_or_none(admin) >= 0, limit_s=30)
-    before = _observed(admin)
+    await until(lambda: observed_by_now(admin) >= 0, limit_s=30)
+    before = observed(admin)
     assert 0 < share() < 0.9
     with full(platform):
         answers = [demo_user.predict("delay", [flight(index)]) for index in range(50)]
         made = admin.post("/v1/keys", {"principal": "leaving", "scopes": ["predict"]})
         admin.send("DELETE", f"/v1/keys/{made['id']}")
-        await until(lambda: refused(platform, made["key"]))
+        await until(lambda: not is_known(admin, made["key"]))
         await until(lambda: share() > 0.9)
         spooled = exported(platform, "inference", "inference_spool_bytes")
     rows = sum(len(answer["predictions"]) for answer in answers)
     assert spooled > 0
-    await until(lambda: _observed_or_none(admin) >= before + rows, limit_s=60)
+    await until(lambda: observed_by_now(admin) >= before + rows, limit_s=60)
     await until(lambda: share() < 0.9)

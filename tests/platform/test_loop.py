@@ -9,20 +9,8 @@ import pytest
 from leadline.client import Client, ProblemError
 from leadline.demo.sample import BEGINS, SAMPLE_INSTANCE
 from leadline.state import StateDir
+from tests.platform.asking import flight
 from tests.polling import until
-
-
-def flight(index: int) -> dict[str, Any]:
-    """A flight of the first morning; the tail number makes units differ."""
-    carrier, dest = [("UA", "IAH"), ("AA", "MIA"), ("B6", "BOS"), ("DL", "ATL")][index % 4]
-    departure = BEGINS + timedelta(hours=8, minutes=index % 600)
-    return {
-        **SAMPLE_INSTANCE,
-        "carrier": carrier,
-        "dest": dest,
-        "tailnum": f"N{10_000 + index}",
-        "scheduled_departure": departure.isoformat().replace("+00:00", "Z"),
-    }
 
 
 def test_a_prediction_comes_from_the_production_version_with_its_probability(

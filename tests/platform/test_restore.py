@@ -10,16 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 
-import httpx
 import pytest
 
 from kit.clock import FileClock
 from leadline.client import Client
 from leadline.state import SERVICES, StateDir
 from tests.docs.pages import ROOT, blocks
+from tests.platform.asking import flight, is_known, observed, observed_by_now
 from tests.platform.conftest import child_pid
-from tests.platform.test_faults import _observed, _observed_or_none
-from tests.platform.test_loop import flight
 from tests.platform.test_readme import shell
 from tests.polling import until
 
@@ -69,7 +67,7 @@ async def test_what_was_acknowledged_before_the_copy_is_there_once_and_what_came
     take: Callable[[StateDir, Path], None],
 ) -> None:
     origin = token_hex(4)  # an airport that no other test knows
-    await until(lambda: _observed_or_none(admin) >= 0, limit_s=30)
+    await until(lambda: observed_by_now(admin) >= 0, limit_s=30)
     demo_user.predict("delay", [flight(0)])
     before = await _settled(admin)
     push_temperature(platform, admin, origin, 41.0, seconds_ago=60)
@@ -77,13 +75,13 @@ async def test_what_was_acknowledged_before_the_copy_is_there_once_and_what_came
     _ask(demo_user)  # and nobody waits until the monitor has them
     take(platform, copy := tmp_path / "copy")
 
-    await until(lambda: _observed_or_none(admin) >= before + ASKED, limit_s=60)
+    await until(lambda: observed_by_now(admin) >= before + ASKED, limit_s=60)
     push_temperature(platform, admin, origin, 77.0, seconds_ago=40)
     lost = make_key(admin)
     _ask(demo_user)
 
     run(platform, RESTORE, copy)
-    await until(lambda: _observed_or_none(admin) >= before + ASKED, limit_s=60)
+    await until(lambda: observed_by_now(admin) >= before + ASKED, limit_s=60)
     assert await _settled(admin) == before + ASKED
     assert temperature(admin, origin) == 41.0
     assert (is_known(admin, kept), is_known(admin, lost)) == (True, False)
@@ -92,7 +90,7 @@ async def test_what_was_acknowledged_before_the_copy_is_there_once_and_what_came
     push_temperature(platform, admin, origin, 52.0, seconds_ago=20)
     assert temperature(admin, origin) == 52.0
     _ask(demo_user)
-    await until(lambda: _observed_or_none(admin) == before + 2 * ASKED, limit_s=60)
+    await until(lambda: observed_by_now(admin) == before + 2 * ASKED, limit_s=60)
     shutil.rmtree(platform.root.with_name(platform.root.name + ".lost"))
 
 
@@ -103,11 +101,11 @@ def _ask(client: Client) -> None:
 
 async def _settled(admin: Client) -> int:
     """The rows that the monitor has, once there come no more for two seconds."""
-    seen, since = _observed(admin), time.monotonic()
+    seen, since = observed(admin), time.monotonic()
 
     def still() -> bool:
         nonlocal seen, since
-        if (now := _observed(admin)) != seen:
+        if (now := observed(admin)) != seen:
             seen, since = now, time.monotonic()
         return time.monotonic() - since > 2.0
 
@@ -136,9 +134,3 @@ def temperature(admin: Client, origin: str) -> float | None:
 def make_key(admin: Client) -> str:
     body = {"principal": token_hex(4), "scopes": ["predict"]}
     return str(admin.post("/v1/keys", body)["key"])
-
-
-def is_known(admin: Client, key: str) -> bool:
-    headers = {"x-api-key": key}
-    answer = httpx.post(f"{admin.base_url}/predict", json={}, headers=headers, trust_env=False)
-    return answer.status_code != 401

@@ -49,13 +49,14 @@ def told(state: StateDir) -> list[dict[str, Any]]:
 async def test_calm_november_calls_nobody_and_yet_every_day_was_judged(november: StateDir) -> None:
     with Client.from_state(november) as client:
 
-        def runs_done() -> list[Any]:
-            runs = client.get("/v1/drift/delay/runs", job="day", limit=30)["runs"]
-            return [run for run in runs if run["state"] == "done"]
+        def runs() -> list[Any]:
+            found: list[Any] = client.get("/v1/drift/delay/runs", job="day", limit=30)["runs"]
+            return found
 
-        await until(lambda: len(runs_done()) == 14)  # the last day is judged once it has settled
-        runs = runs_done()
-    served = [run["result"]["versions"]["1"] for run in runs]
+        # the last day is judged once it has settled
+        await until(lambda: [run["state"] for run in runs()] == ["done"] * 14)
+        judged = runs()
+    served = [run["result"]["versions"]["1"] for run in judged]
     assert min(version["rows"] for version in served) > 500
     held_against_training = [not version["unlike_other_days"] for version in reversed(served)]
     assert held_against_training == [True] * 11 + [False] * 3  # Thanksgiving
