@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -285,7 +286,9 @@ async def test_an_mlflow_restored_from_a_copy_shows_again_what_it_lost_and_the_l
     candidate = await _until_mirrored(mirrored, tmp_path, "candidate")
     assert candidate.tags["leadline.version"] == "3"
     before = len(await _moves(mirrored))
-    await asyncio.sleep(0.5)  # five looks
+    for version, factor in (("4", 5.0), ("5", 6.0)):  # each is shown by another look
+        await publish(mirrored, factor)
+        await until(partial(_is_mirrored, mirrored, version), LIMIT_S)
     assert len(await _moves(mirrored)) == before <= 2
 
 
