@@ -132,12 +132,15 @@ class Parts:
         """What is missing before questions can be answered."""
         missing = [] if self.readers.connected else ["the online store is away"]
         if not self.materializer.caught_up_once:
-            full, lost = self.materializer.full, self.materializer.log_lost
-            why = "has no memory left" if full else "is being filled from the log"
-            missing.append(
-                "the feature log: it was opened empty" if lost else f"the online store {why}"
-            )
+            missing.append(self._why_not_filled())
         return missing
+
+    def _why_not_filled(self) -> str:
+        if self.materializer.log_lost:
+            return "the feature log: it was opened empty"
+        if self.materializer.full:
+            return "the online store has no memory left"
+        return "the online store is being filled from the log"
 
     def routers(self) -> list[APIRouter]:
         """Everything that is answered over HTTP."""

@@ -12,7 +12,7 @@ import jwt
 from contracts.identity import Caller
 from contracts.problems import ProblemCode
 from gateway.domain.gcra import Policy
-from gateway.domain.keys import KeyRecord, is_scope, proves, read_key
+from gateway.domain.keys import PRINCIPAL_CHARACTERS_MAX, KeyRecord, is_scope, proves, read_key
 from gateway.ports import KeyRing, SigningKeys, StoreAway
 from gateway.settings import Issuer
 from kit.clock import Clock
@@ -20,7 +20,6 @@ from kit.problems import Problem
 
 PROVEN_MAX = 4096
 TOKEN_LEEWAY_S = 30
-PRINCIPAL_CHARACTERS_MAX = 128
 _NONE = "No API key came with this; send it as Authorization: Bearer <key>, or as X-API-Key."
 _OVER = "The token has expired."
 _NO = "The API key or token is not valid here; is it all of it, and of this platform?"

@@ -20,6 +20,7 @@ ID_CHARACTERS = 12
 SECRET_CHARACTERS = 43  # 256 bits
 CHECKSUM_CHARACTERS = 6
 PEPPER_BYTES_MIN = 16
+PRINCIPAL_CHARACTERS_MAX = 128
 LIVE_KEYS_PER_PRINCIPAL_MAX = 2
 """Two, so that a key can be replaced without a moment in which none works."""
 
@@ -94,8 +95,11 @@ def mint_key(
 def _check_request(env: str, principal: str, scopes: tuple[str, ...], pepper: bytes) -> None:
     if not (2 <= len(env) <= 10 and env.isascii() and env.isalpha() and env.islower()):
         raise InvalidKey("env is 2 to 10 lower-case letters")
-    if not 1 <= len(principal) <= 128 or not principal.isascii() or not principal.isprintable():
-        raise InvalidKey("a principal is 1 to 128 printable ASCII characters")
+    fits = 1 <= len(principal) <= PRINCIPAL_CHARACTERS_MAX
+    if not fits or not principal.isascii() or not principal.isprintable():
+        raise InvalidKey(
+            f"a principal is 1 to {PRINCIPAL_CHARACTERS_MAX} printable ASCII characters"
+        )
     if not scopes or not all(is_scope(scope) for scope in scopes):
         raise InvalidKey(f"scopes are among {', '.join(SCOPES)} and predict:<model>")
     if len(pepper) < PEPPER_BYTES_MIN:

@@ -6,7 +6,12 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.identity import Caller
-from gateway.domain.keys import DEFAULT_QUOTA_ROWS, DEFAULT_WINDOW_S, KeyRecord
+from gateway.domain.keys import (
+    DEFAULT_QUOTA_ROWS,
+    DEFAULT_WINDOW_S,
+    PRINCIPAL_CHARACTERS_MAX,
+    KeyRecord,
+)
 from gateway.issue_keys import IssueKeys
 from kit.identity import needs, require
 
@@ -16,7 +21,9 @@ class KeyIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    principal: str = Field(min_length=1, max_length=128, examples=["billing-service"])
+    principal: str = Field(
+        min_length=1, max_length=PRINCIPAL_CHARACTERS_MAX, examples=["billing-service"]
+    )
     scopes: list[str] = Field(min_length=1, max_length=32, examples=[["predict:delay"]])
     expires_in_s: int | None = Field(default=None, ge=1, le=10 * 366 * 86_400)
     quota_rows: int = Field(default=DEFAULT_QUOTA_ROWS, ge=1, le=1_000_000_000)
