@@ -23,8 +23,8 @@ OffLoop = Callable[[bytes], Awaitable[Envelope]]
 class Predict:
     """``POST /predict``. Never raises: every fault is a reply.
 
-    Ask ``refuse`` first: in an overload most questions end there, and what they cost the answers
-    lack.
+    The fast lane asks ``refuse`` first: in an overload most questions end there, and what they cost
+    the answers lack. What comes by the ordinary way is refused by ``replicas.ask``.
     """
 
     def __init__(

@@ -155,8 +155,8 @@ def new_request_id() -> str:
 class IdentityMiddleware:
     """Gives every request an id and its proven caller (``request.state``); plain ASGI.
 
-    What nobody sends is not read: a service would hold as many bodies as come, and FastAPI reads
-    one that is not JSON however long it is. ``/v2`` sees to it itself.
+    The body of a request without a proven caller is not read: a service would hold as many as come,
+    and FastAPI reads one that is not JSON however long it is. ``/v2`` sees to it itself.
     """
 
     def __init__(self, app: ASGIApp, service_token: str) -> None:

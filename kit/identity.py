@@ -33,7 +33,7 @@ def caller_of(headers: Headers, service_token: str) -> Caller | None:
 
 
 def unproven() -> Problem:
-    """What nobody is told."""
+    """The answer to whom no gateway vouches for."""
     return Problem(ProblemCode.UNAUTHENTICATED, "Send an API key through the gateway.")
 
 

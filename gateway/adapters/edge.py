@@ -71,7 +71,7 @@ class Edge:
         self.predict = predict
         self.infer = infer
         self.refuse = refuse
-        """Of a prediction that is not even begun: asked first, and it waits for nothing."""
+        """Asked before a prediction is begun: a reply is the answer, and nothing is begun."""
         self.limits = limits
         self.times = times
         self.fast_lane = fast_lane

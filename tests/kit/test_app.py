@@ -145,7 +145,9 @@ async def test_without_the_service_token_nobody_is_anybody(client: httpx.AsyncCl
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain"])
-async def test_what_nobody_sends_is_not_read(client: httpx.AsyncClient, kind: str) -> None:
+async def test_the_body_of_who_is_not_proven_is_not_read(
+    client: httpx.AsyncClient, kind: str
+) -> None:
     read = 0
 
     async def endless() -> AsyncIterator[bytes]:

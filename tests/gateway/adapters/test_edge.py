@@ -58,7 +58,7 @@ async def test_connections_beyond_the_limit_are_told_so(
 @pytest.mark.parametrize(
     "path", [b"/predict", b"/v2/models/delay/infer", b"/v2/models/d%65lay/infer"]
 )
-async def test_bodies_of_nobody_leave_room_for_others(
+async def test_bodies_that_are_still_being_read_leave_room_for_others(
     state: Path, key: str, redis_url: str, replica: FakeReplica, path: bytes
 ) -> None:
     """Whoever sends a body has proven nothing before it is there; 10,000 could hold 40 GB."""
