@@ -306,6 +306,7 @@ def _hot(tasks: TaskOwner) -> tuple[str, Callable[[], asyncio.BaseProtocol]]:
         EdgeTimes(),
         SystemClock(),
         connections_max=1000,
+        bodies_bytes_max=1 << 28,
         access_log_share=0.0,
         refuse=predict.refuse,
     )

@@ -63,9 +63,9 @@ class Edge:
         clock: Clock,
         *,
         connections_max: int,
+        bodies_bytes_max: int,
         access_log_share: float,
         refuse: Callable[[Question], Reply | None] = lambda _question: None,
-        bodies_bytes_max: int = 256 * 1024 * 1024,
         fast_lane: bool = True,
     ) -> None:
         self.predict = predict

@@ -55,7 +55,7 @@ class Door:
         forward: Forward,
         service_token: str,
         log_access: LogAccess,
-        metrics_open: bool = True,
+        metrics_open: bool,
     ) -> None:
         self._app = app
         self._predict = predict

@@ -51,7 +51,7 @@ class Lane:
     async def serve(self) -> asyncio.Server:
         edge = self.edge = Edge(
             self._predict, self._infer, HeadLimits(), EdgeTimes(), self._clock,
-            connections_max=9, access_log_share=0,
+            connections_max=9, bodies_bytes_max=1 << 20, access_log_share=0,
         )  # fmt: skip
         options: dict[str, Any] = {
             "config": uvicorn.Config(road, log_config=None, access_log=False),

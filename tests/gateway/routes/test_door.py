@@ -34,7 +34,7 @@ async def asked(path: str) -> tuple[list[Any], list[tuple[int, str]]]:
 
     door = Door(
         broken, predict=broken, once=broken, infer=broken, forward=broken, service_token="t",
-        log_access=log,
+        log_access=log, metrics_open=True,
     )  # fmt: skip
     scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b"",
              PRESENCE: Presence()}  # fmt: skip
