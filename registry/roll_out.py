@@ -95,6 +95,12 @@ class RollOut:
             record = known_version(tx, model, version)
             expected.check(record.revision, {"state": record.state.value})
             for rollout in tx.rollouts(model, unsettled=True):
+                if rollout.is_active and rollout.baseline == version:
+                    raise Problem(
+                        ProblemCode.CONFLICT,
+                        f"This version is in production, and {rollout.id} is under way to take its "
+                        "traffic: abort that, and all of it comes back.",
+                    )
                 if rollout.is_active:
                     self._end(tx, tx.scene(rollout), "abort", f"overridden: {reason}", caller)
             return self._start(tx, model, version, lambda _: override_plan(), reason, caller)

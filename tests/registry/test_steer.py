@@ -274,6 +274,14 @@ async def test_an_override_brings_a_version_to_production_once_it_is_loaded(desk
     assert await desk.states() == ("archived", "production")
 
 
+async def test_an_override_to_what_a_rollout_takes_traffic_from_names_the_rollout(
+    desk: Desk,
+) -> None:
+    name = await desk.start()
+    with pytest.raises(Problem, match=f"{name} is under way to take its traffic: abort that"):
+        await desk.roll_out.override("delay", "1", "back to what was", BOSS, ANY)
+
+
 async def test_a_person_takes_back_a_finished_rollout_at_once(desk: Desk) -> None:
     name = await desk.start()
     for _ in range(5):
