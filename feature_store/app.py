@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI
 
 from feature_store import metrics
 from feature_store.adapters.engine_by_size import BySizeEngine
-from feature_store.adapters.log_parquet import LogWriter
+from feature_store.adapters.log_writer_parquet import LogWriter
 from feature_store.adapters.memory_redis import RedisMemory
 from feature_store.adapters.online_redis import RedisStore
 from feature_store.adapters.quarantine_files import QuarantineFiles

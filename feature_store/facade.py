@@ -23,7 +23,8 @@ from feature_store.adapters.dataframes import from_arrow, to_arrow
 from feature_store.adapters.engine_by_size import BySizeEngine
 from feature_store.adapters.engine_duckdb import DuckdbEngine
 from feature_store.adapters.engine_numpy import NumpyEngine
-from feature_store.adapters.log_parquet import LogWriter, ParquetLog
+from feature_store.adapters.log_parquet import ParquetLog
+from feature_store.adapters.log_writer_parquet import LogWriter
 from feature_store.adapters.quarantine_files import QuarantineFiles
 from feature_store.domain.as_of import Mode
 from feature_store.join_as_of import join_as_of, labels_of, with_columns

@@ -29,7 +29,7 @@ from typing import Any
 import pyarrow as pa
 
 from contracts.served import STATUSES
-from feature_store.adapters.log_parquet import LogWriter
+from feature_store.adapters.log_writer_parquet import LogWriter
 from feature_store.adapters.online_memory import MemoryStore
 from feature_store.adapters.online_redis import RedisStore
 from feature_store.adapters.quarantine_files import QuarantineFiles

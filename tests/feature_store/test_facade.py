@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from feature_store.adapters.log_parquet import LogBusy, LogWriter
+from feature_store.adapters.log_writer_parquet import LogBusy, LogWriter
 from feature_store.domain.intake import RefusedBatch
 from feature_store.facade import FeatureStore
 from feature_store.join_as_of import InvalidLabels

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from feature_store.adapters.engine_numpy import NumpyEngine
-from feature_store.adapters.log_parquet import LogWriter
+from feature_store.adapters.log_writer_parquet import LogWriter
 from feature_store.adapters.online_redis import RedisStore
 from feature_store.adapters.quarantine_files import QuarantineFiles
 from feature_store.apply import apply_rows

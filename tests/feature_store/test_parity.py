@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from contracts.served import STATUSES
 from feature_store.adapters.engine_duckdb import DuckdbEngine
 from feature_store.adapters.engine_numpy import NumpyEngine
-from feature_store.adapters.log_parquet import LogWriter
+from feature_store.adapters.log_writer_parquet import LogWriter
 from feature_store.adapters.online_memory import MemoryStore
 from feature_store.adapters.online_redis import RedisStore
 from feature_store.adapters.quarantine_files import QuarantineFiles

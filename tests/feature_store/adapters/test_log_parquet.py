@@ -10,13 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from feature_store.adapters.log_parquet import (
-    DIRECT_ROWS,
-    LogBusy,
-    LogWriter,
-    ParquetLog,
-    TornSegment,
-)
+from feature_store.adapters.log_parquet import ParquetLog, TornSegment
+from feature_store.adapters.log_writer_parquet import DIRECT_ROWS, LogBusy, LogWriter
 from feature_store.domain.intake import take_rows
 from shared_features import Source
 
@@ -151,7 +146,7 @@ def test_a_column_that_came_later_is_null_in_older_rows(tmp_path: Path) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
-from feature_store.adapters.log_parquet import LogWriter
+from feature_store.adapters.log_writer_parquet import LogWriter
 from tests.feature_store.adapters.test_log_parquet import rows_of
 with LogWriter(Path(sys.argv[1])) as log:
     for n in range(100_000):
