@@ -12,9 +12,8 @@ import pytest
 import uvicorn
 from fastapi import Request, Response
 
-from contracts.identity import SCOPES
 from contracts.problems import ProblemCode
-from gateway.domain.access import OPEN, PROVEN, RULES, rule_for, scope_for
+from gateway.domain.access import OPEN, rule_for, scope_for
 from tests.gateway.replica import FakeReplica
 from tests.gateway.running import TOKEN, Running, make_key, running_gateway
 from tests.polling import until
@@ -177,12 +176,6 @@ async def test_a_service_that_is_silent_is_a_504(behind: tuple[Behind, Running, 
     assert (late.status_code, late.json()["stage"]) == (504, "registry")
 
 
-def test_only_what_brings_a_long_body_may_take_long() -> None:
-    rule = rule_for("/v1/models/m/versions")
-    assert rule is not None
-    assert (rule.seconds_max("POST"), rule.seconds_max("GET")) == (600.0, 30.0)
-
-
 @pytest.mark.parametrize("endless", [False, True])
 async def test_a_call_is_given_up_when_its_caller_hangs_up(
     behind: tuple[Behind, Running, str], endless: bool
@@ -315,15 +308,6 @@ async def test_what_no_rule_names_does_not_exist(behind: tuple[Behind, Running, 
         assert (answer.status_code, answer.json()["code"]) == (404, "not-found"), path
 
 
-def test_every_rule_has_a_scope_that_exists() -> None:
-    known = {*SCOPES, OPEN, PROVEN, "predict:*", None}
-    assert {scope for rule in RULES for scope in (rule.read, rule.write)} <= known
-    opened = [rule.pattern for rule in RULES if rule.write == OPEN]
-    assert opened == [], "nothing may be written without a scope"
-    trusted = {rule.service for rule in RULES if PROVEN in (rule.read, rule.write)}
-    assert trusted == {"registry"}, "only the registry asks for the scope itself"
-
-
 async def test_problem_pages_exist_for_every_code(behind: tuple[Behind, Running, str]) -> None:
     _, gateway, _ = behind
     for code in ProblemCode:
@@ -332,55 +316,6 @@ async def test_problem_pages_exist_for_every_code(behind: tuple[Behind, Running,
         assert code.title in page.text
     assert (await gateway.http.get("/problems/none")).status_code == 404
     assert len((await gateway.http.get("/problems")).json()) == len(ProblemCode)
-
-
-async def test_keys_are_made_listed_and_revoked(behind: tuple[Behind, Running, str]) -> None:
-    _, gateway, admin = behind
-    headers = {"x-api-key": admin}
-    asked = {"principal": "svc", "scopes": ["predict:delay"], "quota_rows": 3, "window_s": 60}
-    made = await gateway.http.post("/v1/keys", json=asked, headers=headers)
-    assert made.status_code == 201
-    own = {"x-api-key": made.json()["key"]}
-    body = {"model": "delay", "instances": [{}]}
-    first = await gateway.http.post("/predict", json=body, headers=own)
-    assert first.status_code == 200
-    assert first.headers["ratelimit-policy"] == '"default";q=3;w=60'
-    listed = (await gateway.http.get("/v1/keys", headers=headers)).json()["keys"]
-    assert [key["principal"] for key in listed] == ["root", "svc"]
-    assert "digest" not in listed[0]
-    gone = await gateway.http.delete(f"/v1/keys/{made.json()['id']}", headers=headers)
-    assert gone.json()["revoked_us"] is not None
-    assert (await gateway.http.post("/predict", json=body, headers=own)).status_code == 401
-
-
-async def test_a_principal_has_two_live_keys_at_most(behind: tuple[Behind, Running, str]) -> None:
-    _, gateway, admin = behind
-    statuses = [
-        (
-            await gateway.http.post(
-                "/v1/keys",
-                json={"principal": "svc", "scopes": ["predict"]},
-                headers={"x-api-key": admin},
-            )
-        ).status_code
-        for _ in range(3)
-    ]
-    assert statuses == [201, 201, 409]
-
-
-async def test_a_key_that_makes_no_sense_is_a_422(behind: tuple[Behind, Running, str]) -> None:
-    _, gateway, admin = behind
-    senseless: list[dict[str, Any]] = [
-        {},
-        {"principal": "x"},
-        {"principal": "x", "scopes": ["root"]},
-        {"principal": "", "scopes": ["admin"]},
-        {"principal": "x", "scopes": ["admin"], "expires_in_s": 0},
-        {"principal": "x\n", "scopes": ["admin"]},
-    ]
-    for asked in senseless:
-        answer = await gateway.http.post("/v1/keys", json=asked, headers={"x-api-key": admin})
-        assert (answer.status_code, answer.json()["code"]) == (422, "invalid-input"), asked
 
 
 async def test_documentation_names_the_prediction(behind: tuple[Behind, Running, str]) -> None:
