@@ -3,6 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.authenticate import Authenticate
+from gateway.domain.gcra import Policy
+from kit.clock import FakeClock, SystemClock
+from tests.gateway.issuer import ISSUER, FakeRing, Jwks, fetching
 from tests.gateway.replica import FakeReplica
 from tests.gateway.running import Running, make_key, running_gateway
 
@@ -39,3 +43,24 @@ async def gateway(
     async with running_gateway(state, redis_url, **options) as running:
         await running.ready()
         yield running
+
+
+@pytest.fixture
+def ring() -> FakeRing:
+    return FakeRing()
+
+
+@pytest.fixture
+def jwks() -> Jwks:
+    return Jwks()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(SystemClock().wall_us())
+
+
+@pytest.fixture
+async def authenticate(ring: FakeRing, jwks: Jwks, clock: FakeClock) -> AsyncIterator[Authenticate]:
+    async with fetching(jwks, clock) as keys:
+        yield Authenticate(ring, keys, [ISSUER], Policy(100, 60), clock)

@@ -1,129 +1,18 @@
 import asyncio
 import json
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
-import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from fastapi import FastAPI, Response
-from fastapi.responses import JSONResponse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contracts.problems import ProblemCode
-from gateway.adapters.jwks_http import FETCH_S_MAX, JwksHttp
 from gateway.authenticate import Authenticate, credential_in
-from gateway.domain.gcra import Policy
-from gateway.domain.keys import KeyRecord, mint_key
-from gateway.settings import Issuer
+from gateway.domain.keys import mint_key
 from kit.clock import FakeClock, SystemClock
 from kit.problems import Problem
-from kit.tasks import TaskOwner
-from tests.polling import until
-
-PEPPER = b"p" * 32
-ISSUER = Issuer(issuer="https://id.example", audience="leadline", jwks_url="http://jwks/keys")
-RSA = rsa.generate_private_key(65537, 2048)
-
-
-class FakeRing:
-    """A ``KeyRing`` in memory."""
-
-    pepper = PEPPER
-
-    def __init__(self) -> None:
-        self.records: dict[str, KeyRecord] = {}
-
-    def get(self, key_id: str) -> KeyRecord | None:
-        return self.records.get(key_id)
-
-    def all(self) -> tuple[KeyRecord, ...]:
-        return tuple(self.records.values())
-
-    async def put(self, record: KeyRecord) -> None:
-        self.records[record.id] = record
-
-
-class Jwks:
-    """An issuer's key page, real HTTP in memory; counts its visitors and may be away."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-        self.away = False
-        self.keys = {"k1": RSA}
-        self.page: Any = None
-        """What it shows instead of its keys."""
-        self.answers = asyncio.Event()
-        """Cleared, what is asked waits."""
-        self.answers.set()
-        self.app = FastAPI()
-        self.app.get("/keys")(self._page)
-
-    async def _page(self) -> Response:
-        self.asked += 1
-        await asyncio.sleep(0.01)
-        await self.answers.wait()
-        if self.away:
-            raise RuntimeError("away")
-        return JSONResponse(self.page or self.keys_told())
-
-    def keys_told(self) -> dict[str, Any]:
-        made = []
-        for kid, key in self.keys.items():
-            text = jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
-            made.append({**text, "kid": kid, "use": "sig"})
-        return {"keys": made}
-
-
-@pytest.fixture
-def ring() -> FakeRing:
-    return FakeRing()
-
-
-@pytest.fixture
-def jwks() -> Jwks:
-    return Jwks()
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock(SystemClock().wall_us())
-
-
-@asynccontextmanager
-async def fetching(
-    jwks: Jwks, clock: FakeClock, fetch_s_max: float = FETCH_S_MAX
-) -> AsyncIterator[JwksHttp]:
-    """What asks that issuer for its keys."""
-    transport = httpx.ASGITransport(jwks.app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport) as client, TaskOwner() as tasks:
-        yield JwksHttp(client, clock, tasks, fresh_s=300, fetch_s_max=fetch_s_max)
-
-
-@pytest.fixture
-async def authenticate(ring: FakeRing, jwks: Jwks, clock: FakeClock) -> AsyncIterator[Authenticate]:
-    async with fetching(jwks, clock) as keys:
-        yield Authenticate(ring, keys, [ISSUER], Policy(100, 60), clock)
-
-
-def token(
-    clock: FakeClock, *, key: Any = RSA, kid: str = "k1", algorithm: str = "RS256", **claims: Any
-) -> bytes:
-    now_s = clock.wall_us() // 1_000_000
-    body = {"iss": ISSUER.issuer, "aud": "leadline", "sub": "ann", "exp": now_s + 60,
-            "scope": "predict:delay admin:everything openid", **claims}  # fmt: skip
-    body = {name: value for name, value in body.items() if value is not None}
-    return jwt.encode(body, key, algorithm=algorithm, headers={"kid": kid}).encode()
-
-
-async def refused(authenticate: Authenticate, shown: bytes) -> None:
-    with pytest.raises(Problem) as caught:
-        authenticate.now(shown) or await authenticate.later(shown)
-    assert caught.value.code is ProblemCode.UNAUTHENTICATED
+from tests.gateway.issuer import PEPPER, FakeRing, Jwks, refused, token
 
 
 async def test_a_token_is_verified_once_and_known_after(
@@ -224,112 +113,6 @@ async def test_another_key_of_the_same_name_is_refused(
     authenticate: Authenticate, clock: FakeClock
 ) -> None:
     await refused(authenticate, token(clock, key=rsa.generate_private_key(65537, 2048)))
-
-
-async def test_forged_key_names_make_few_fetches(
-    authenticate: Authenticate, clock: FakeClock, jwks: Jwks
-) -> None:
-    for i in range(10):
-        await refused(authenticate, token(clock, kid=f"forged{i}"))
-    assert jwks.asked == 1
-
-
-async def test_a_new_key_of_the_issuer_is_found(
-    authenticate: Authenticate, clock: FakeClock, jwks: Jwks
-) -> None:
-    await authenticate.later(token(clock))
-    jwks.keys["k2"] = RSA
-    clock.advance_us(11_000_000)
-    await authenticate.later(token(clock, kid="k2"))
-    assert jwks.asked == 2
-
-
-async def test_the_last_good_keys_serve_while_the_issuer_is_away(
-    authenticate: Authenticate, clock: FakeClock, jwks: Jwks
-) -> None:
-    await authenticate.later(token(clock))
-    jwks.away = True
-    clock.advance_us(400_000_000)
-    fresh = token(clock, exp=SystemClock().wall_us() // 1_000_000 + 3600)
-    assert (await authenticate.later(fresh)).caller.may("predict:delay")
-    await until(lambda: jwks.asked == 2)
-
-
-async def test_an_issuer_never_seen_is_a_dependency_away(
-    authenticate: Authenticate, clock: FakeClock, jwks: Jwks
-) -> None:
-    jwks.away = True
-    with pytest.raises(Problem) as caught:
-        await authenticate.later(token(clock))
-    assert caught.value.code is ProblemCode.DEPENDENCY_UNAVAILABLE
-
-
-async def test_a_token_that_names_a_key_of_another_kind_is_refused(
-    authenticate: Authenticate, clock: FakeClock, jwks: Jwks
-) -> None:
-    curve = ec.generate_private_key(ec.SECP256R1()).public_key()
-    jwks.page = {"keys": [{**jwt.algorithms.ECAlgorithm.to_jwk(curve, as_dict=True), "kid": "k1"}]}
-    await refused(authenticate, token(clock))
-
-
-DEEP: list[Any] = []
-for _ in range(500):
-    DEEP = [DEEP]
-
-
-@pytest.mark.parametrize("page", [["x"], "x", 7, {"keys": 7}, {"keys": ["x"]}, {"keys": DEEP}])
-async def test_a_page_that_is_no_set_of_keys_is_a_dependency_away(
-    authenticate: Authenticate, clock: FakeClock, jwks: Jwks, page: Any
-) -> None:
-    jwks.page = page
-    with pytest.raises(Problem) as caught:
-        await authenticate.later(token(clock))
-    assert caught.value.code is ProblemCode.DEPENDENCY_UNAVAILABLE
-
-
-async def test_a_key_whose_id_is_no_text_spoils_no_other(
-    authenticate: Authenticate, clock: FakeClock, jwks: Jwks
-) -> None:
-    (key,) = jwks.keys_told()["keys"]
-    jwks.page = {"keys": [{**key, "kid": ["k1"]}, key]}
-    assert (await authenticate.later(token(clock))).caller.may("predict:delay")
-
-
-async def test_a_page_that_never_ends_holds_nobody_up(jwks: Jwks, clock: FakeClock) -> None:
-    async with fetching(jwks, clock, fetch_s_max=0.2) as keys:
-        await keys.key(ISSUER.jwks_url, "k1")
-        clock.advance_us(400_000_000)
-        jwks.answers.clear()
-        async with asyncio.timeout(2):
-            assert await keys.key(ISSUER.jwks_url, "k1"), "who needs no new key waits for nobody"
-            await until(lambda: jwks.asked == 2)
-            with pytest.raises(KeyError):
-                await keys.key(ISSUER.jwks_url, "new")
-            assert await keys.key(ISSUER.jwks_url, "k1"), "the last good key serves on"
-
-
-async def test_a_key_that_was_withdrawn_long_ago_is_not_taken_once_more(
-    authenticate: Authenticate, clock: FakeClock, jwks: Jwks
-) -> None:
-    await authenticate.later(token(clock))
-    jwks.keys = {"k2": RSA}
-    clock.advance_us(3_600_000_000)
-    await refused(authenticate, token(clock))
-
-
-async def test_who_leaves_ends_the_fetch_of_keys_for_nobody_else(
-    jwks: Jwks, clock: FakeClock
-) -> None:
-    jwks.answers.clear()
-    async with fetching(jwks, clock) as keys:
-        impatient = asyncio.ensure_future(keys.key(ISSUER.jwks_url, "k1"))
-        await until(lambda: jwks.asked == 1)
-        patient = asyncio.ensure_future(keys.key(ISSUER.jwks_url, "k1"))
-        await asyncio.sleep(0)
-        impatient.cancel()
-        jwks.answers.set()
-        assert await patient
-        assert jwks.asked == 1
 
 
 async def test_a_known_token_ends_when_it_expires(
