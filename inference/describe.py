@@ -43,7 +43,7 @@ class Describe:
         if verb == "ready":
             return json_answer(200, {"name": model, "ready": True})
         if verb == "config":
-            rows_max = loaded.manifest.rows_per_batch_max
+            rows_max = loaded.manifest.rows_per_batch_max if loaded.engine.batchable else 0
             return json_answer(200, config_of(model, *_specs(loaded), rows_max))
         if verb == "stats":
             wanted = [loaded] if version else _versions(fleet, model)

@@ -81,6 +81,11 @@ class OnnxEngine:
         return self.costs.seconds(rows)
 
     @property
+    def batchable(self) -> bool:
+        """Whether calls may share a run, as far as is known by now."""
+        return self._batchable
+
+    @property
     def runs_at_once(self) -> int:
         """How many runs threads may do at a time, of all versions together."""
         return self._slots.count

@@ -56,6 +56,10 @@ class Engine(Protocol):
         """Whether the CPU computes though another execution provider was wanted."""
 
     @property
+    def batchable(self) -> bool:
+        """Whether calls may share a run: its first axes are of rows, each answered for itself."""
+
+    @property
     def runs_at_once(self) -> int:
         """How many runs threads may do at a time, of all versions together."""
 

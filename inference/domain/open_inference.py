@@ -287,8 +287,9 @@ def metadata_of(
 def config_of(
     name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], rows_max: int
 ) -> dict[str, Any]:
-    """The answer to ``GET /v2/models/{name}/config`` (model configuration extension)."""
-    batched = all(spec.shape[:1] == (-1,) for spec in (*inputs, *outputs))
+    """The answer to ``GET /v2/models/{name}/config`` (model configuration extension); 0 rows where
+    the first axis is none of rows, which is told with the others then."""
+    batched = rows_max > 0 and all(spec.shape[:1] == (-1,) for spec in (*inputs, *outputs))
 
     def told(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
         return [

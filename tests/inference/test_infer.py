@@ -179,6 +179,8 @@ async def test_the_server_describes_itself(asking: Asking) -> None:
     status, told = await asking.get("/v2/models/echo/config")
     assert told["max_batch_size"] == 128
     assert {"name": "in_bytes", "data_type": "TYPE_STRING", "dims": [2]} in told["input"]
+    status, told = await asking.get("/v2/models/centred/config")
+    assert (told["max_batch_size"], told["input"][0]["dims"]) == (0, [-1, 2]), "no axis of rows"
     status, told = await asking.post("/v2/repository/index", b"")
     assert {"name": "echo", "version": "1", "state": "READY", "reason": ""} in told
 
