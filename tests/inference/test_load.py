@@ -112,11 +112,24 @@ def loading_of(
     house: House,
     executor: ThreadPoolExecutor,
     folder: Path,
+    *,
     builder: Builder | None = None,
+    retry_s: float = 5.0,
 ) -> Loading:
     """The verb, and whom it asks which table counts."""
     follow = Follow(registry, SystemClock(), 1.0)
-    load = load_of(registry, house, executor, folder, follow=follow, builder=builder)
+    load = Load(
+        replica="r",
+        push_url=None,
+        follow=follow,
+        registry=registry,
+        artifacts=DiskArtifacts(folder, registry.download, 1 << 20),
+        builder=builder or house.builder,
+        trials=DiskTrials(folder / "trials", "r", SystemClock()),
+        executor=executor,
+        report_every_s=1.0,
+        retry_s=retry_s,
+    )
     return Loading(registry, house, follow, load)
 
 
@@ -131,41 +144,14 @@ class Refusing:
         raise ModelRefused("no")
 
 
-def load_of(
-    registry: FakeRegistry,
-    house: House,
-    executor: ThreadPoolExecutor,
-    folder: Path,
-    *,
-    follow: Follow | None = None,
-    builder: Builder | None = None,
-    retry_s: float = 5.0,
-) -> Load:
-    return Load(
-        replica="r",
-        push_url=None,
-        follow=follow or Follow(registry, SystemClock(), 1.0),
-        registry=registry,
-        artifacts=DiskArtifacts(folder, registry.download, 1 << 20),
-        builder=builder or house.builder,
-        trials=DiskTrials(folder / "trials", "r", SystemClock()),
-        executor=executor,
-        report_every_s=1.0,
-        retry_s=retry_s,
-    )
-
-
 async def test_what_cannot_be_loaded_is_tried_less_and_less_often(tmp_path: Path) -> None:
     registry, house, builder = FakeRegistry(), House(), Refusing()
     registry.publish("1", logistic_model([0.1] * 10))
     route = ModelRoute(arms=(Arm(version="1", variant="production", weight=1.0),))
     with ThreadPoolExecutor(1) as executor:
-        follow = Follow(registry, SystemClock(), 1.0)
-        load = load_of(
-            registry, house, executor, tmp_path, follow=follow, builder=builder, retry_s=0.02
-        )
-        follow.offer(RoutingTable(epoch=1, models={"risk": route}))
-        trying = asyncio.ensure_future(load.reconcile())
+        loading = loading_of(registry, house, executor, tmp_path, builder=builder, retry_s=0.02)
+        loading.follow.offer(RoutingTable(epoch=1, models={"risk": route}))
+        trying = asyncio.ensure_future(loading.load.reconcile())
         await until(lambda: len(builder.asked_s) == 5)
         trying.cancel()
     await house.close()
@@ -347,7 +333,7 @@ async def test_the_table_in_effect_is_kept_for_a_start_without_registry(
     loading.registry.publish("1", logistic_model([0.1] * 10))
     await loading.route(3, ("1", 1.0))
     with ThreadPoolExecutor(1) as executor:
-        again = load_of(loading.registry, loading.house, executor, tmp_path)
+        again = loading_of(loading.registry, loading.house, executor, tmp_path).load
         loading.registry.files.clear()  # no download is possible any more
         await again.start()
         assert again.fleet.epoch == 3
@@ -369,7 +355,7 @@ async def test_a_model_that_cannot_be_loaded_keeps_no_table_from_being_kept(
     await loading.load.apply()
     assert loading.load.fleet.missing == {"broken"}
     with ThreadPoolExecutor(1) as executor:
-        again = load_of(loading.registry, loading.house, executor, tmp_path)
+        again = loading_of(loading.registry, loading.house, executor, tmp_path).load
         await again.start()
     assert again.fleet.epoch == 2  # not version 2 again, which was taken back
     assert [version for _, version in again.fleet.versions] == ["1"]
@@ -416,7 +402,7 @@ async def test_a_model_that_leaves_the_table_is_closed_and_not_found(
     assert (loading.states(), loading.load.missing()) == ({}, [])
     assert (await loading.house.ask(body("a")))[0].status == 404
     with ThreadPoolExecutor(1) as executor:  # the registry away, at the next start
-        again = load_of(loading.registry, loading.house, executor, tmp_path)
+        again = loading_of(loading.registry, loading.house, executor, tmp_path).load
         await again.start()
     assert (again.fleet.epoch, again.fleet.models) == (2, {})
 
