@@ -4,9 +4,11 @@ A database and its files are two stores, and may come from two copies. What serv
 replicas' own disks, so nobody would notice before a version is to be loaded.
 """
 
+import asyncio
 from dataclasses import dataclass
 
 from kit.logs import get_logger
+from registry.domain.version import VersionRecord
 from registry.metrics import FILES_MISSING
 from registry.ports import ArtifactStore, Ledger
 
@@ -23,13 +25,16 @@ class TakeStock:
 
     async def __call__(self) -> None:
         """Tell by metric and log; the log names the versions."""
-        missing: dict[str, list[str]] = {}
-        for record in await self.ledger.read(lambda tx: tx.versions()):
-            for file in record.manifest.files:
-                place = self.artifacts.locate(file.sha256)
-                if place is None or place.stat().st_size != file.size_bytes:
-                    missing.setdefault(record.name, []).append(file.path)
-        FILES_MISSING.set(sum(map(len, missing.values())))
-        if missing:
-            told = sorted(missing)[:VERSIONS_TOLD_MAX]
+        records = await self.ledger.read(lambda tx: tx.versions())
+        lacking = await asyncio.to_thread(lambda: {one.name: self._lacks(one) for one in records})
+        FILES_MISSING.set(sum(lacking.values()))
+        if missing := sorted(name for name, files in lacking.items() if files):
+            told = missing[:VERSIONS_TOLD_MAX]
             _log.error("version_files_missing", versions=told, in_all=len(missing))
+
+    def _lacks(self, record: VersionRecord) -> int:
+        """How many of its files."""
+        places = [(file, self.artifacts.locate(file.sha256)) for file in record.manifest.files]
+        return sum(
+            place is None or place.stat().st_size != file.size_bytes for file, place in places
+        )
