@@ -48,6 +48,10 @@ __all__ = [
 ]
 
 
+_SEND_S = 120.0
+"""The registry tries the version before it answers."""
+
+
 def publish(
     publication: Publication, client: Client | None = None, *, state: Path = Path(".leadline")
 ) -> dict[str, Any]:
@@ -57,8 +61,8 @@ def publish(
     export is not the original and ``ProblemError`` when the registry refuses. Publishing the same
     content again answers with the version that exists.
     """
-    bundle = build(publication)
     if client is not None:
-        return bundle.send(client)
-    with Client.from_state(StateDir(state.absolute())) as opened:
-        return bundle.send(opened)
+        return build(publication).send(client)
+    # Opened before the work, which may take minutes: that no platform runs is told at once.
+    with Client.from_state(StateDir(state.absolute()), timeout_s=_SEND_S) as opened:
+        return build(publication).send(opened)

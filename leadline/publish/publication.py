@@ -268,6 +268,10 @@ def _draft(publication: Publication) -> Manifest:
     serving, training = publication.serving, publication.training
     if not isinstance(training, TrainingMetadata):
         raise PublishError("training is a TrainingMetadata(dataset_name=…, …): lineage is needed.")
+    if not isinstance(serving, Serving):
+        raise PublishError("serving is a Serving(request_fields={…}, …).")
+    if not isinstance(publication.post_processing, PostProcessing):
+        raise PublishError("post_processing is a PostProcessing(threshold=Threshold(value=…), …).")
     with told_in_words():
         return Manifest(
             model=publication.name,

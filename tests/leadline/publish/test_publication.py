@@ -1,7 +1,9 @@
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
+import click
 import lightgbm
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from contracts.golden import GoldenSet, GoldenTensor
 from contracts.manifest import Calibration, Manifest, PostProcessing, Threshold
 from contracts.profile import BaselineProfile, CategoricalProfile, NumericProfile
 from inference.domain.post_process import PostProcessor
+from leadline.publish import publish
 from leadline.publish.bundle import Bundle
 from leadline.publish.graph import Runner
 from leadline.publish.original import PublishError
@@ -126,6 +129,11 @@ def test_an_input_in_the_place_of_another_is_found_beside_one_that_was_renamed(
         build(replace(publication, model=model, inputs=swapped))
 
 
+def test_without_a_platform_nothing_is_converted(publication: Publication, tmp_path: Path) -> None:
+    with pytest.raises(click.ClickException, match="No platform has been started"):
+        publish(replace(publication, model=None), state=tmp_path)
+
+
 def test_a_model_that_answers_otherwise_than_its_export_is_refused(
     publication: Publication,
 ) -> None:
@@ -181,6 +189,8 @@ def test_a_bundle_is_written_as_files(bundle: Bundle, tmp_path: Any) -> None:
         ({"name": 5}, "a model's name begins with a small letter"),
         ({"task": "ranking"}, "task: Input should be 'classification'"),
         ({"training": None}, r"training is a TrainingMetadata\("),
+        ({"serving": {"cache_ttl_s": 60}}, r"serving is a Serving\("),
+        ({"post_processing": {"clip_min": 0}}, r"post_processing is a PostProcessing\("),
         ({"inputs": ()}, "inputs is empty"),
         ({"sample": None}, "sample: there is none"),
         ({"validation": 5}, "validation: these are no rows"),
