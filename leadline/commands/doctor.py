@@ -5,12 +5,14 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from math import nan
 
 import click
 import httpx
 
 from leadline.commands.status import look
 from leadline.commands.up import running_pid
+from leadline.load.account import read_sample
 from leadline.local.embedded_redis import find_server
 from leadline.local.platform import DEFAULT_PORTS, HOST
 from leadline.state import StateDir, state_option
@@ -94,8 +96,13 @@ def _registry(state: StateDir) -> Iterator[Finding]:
         answer = httpx.get(f"{state.read_endpoints()['registry']}/metrics", trust_env=False)
     except httpx.TransportError:
         return  # ``_services`` says so
-    told = dict(line.rsplit(" ", 1) for line in answer.text.splitlines() if line[:1] != "#")
-    files = float(told.get("registry_files_missing", 0))
+    yield from findings_of(answer.text)
+
+
+def findings_of(exposition: str) -> Iterator[Finding]:
+    """What the registry's ``/metrics`` page says; what it does not say is not well."""
+    told = read_sample([exposition])
+    files = told.get(("registry_files_missing", ()), nan)
     yield not files, f"files of versions: {f'{files:.0f} missing' if files else 'all there'}"
-    broken = float(told.get("registry_audit_broken", 0))
+    broken = told.get(("registry_audit_broken", ()), nan)
     yield not broken, f"audit log: {'not what was written' if broken else 'as it was written'}"

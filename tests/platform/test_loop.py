@@ -5,8 +5,10 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from leadline.client import Client, ProblemError
+from leadline.commands.doctor import doctor
 from leadline.demo.sample import BEGINS, SAMPLE_INSTANCE
 from leadline.state import StateDir
 from tests.platform.asking import flight
@@ -132,6 +134,13 @@ def test_an_unknown_entity_is_answered_by_the_declared_default(demo_user: Client
     stranger = {**SAMPLE_INSTANCE, "tailnum": "NEVER", "dest": "XXX"}
     answer = demo_user.predict("delay", [stranger], explain_features=True)
     assert 0 < answer["predictions"][0]["probability"] < 1
+
+
+def test_the_doctor_finds_nothing(platform: StateDir) -> None:
+    said = CliRunner().invoke(doctor, ["--state", str(platform.root)])
+    assert said.exit_code == 0, said.output
+    for sentence in ("gateway at", "files of versions: all there", "audit log: as it was written"):
+        assert sentence in said.output
 
 
 def test_business_time_of_the_demo_is_december_2013(admin: Client) -> None:
